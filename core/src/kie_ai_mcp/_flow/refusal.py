@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from kie_ai_mcp._flow.pricing import has_models, quote, with_price
 from kie_ai_mcp._flow.report import LEFT_OUT as GIVEN_UP
 from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
-from kie_ai_mcp._models.terms import number_of, schema_at
+from kie_ai_mcp._models.terms import number_of, same, schema_at
 from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options
 from kie_ai_mcp._providers.understanding import TIMES, own_name, seconds_in, spelled
@@ -27,6 +27,7 @@ NEAR = 30  # whole numbers tried on each side of a wrong one
 MODEL = "model"
 LEAVE = "leave it out"  # where a fault says so, other values need not be tried
 NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
+SPELT = 0.6  # how like a value a word is that was meant to be it
 LARGEST = 1e15  # of a number that others are tried beside
 LIMIT = re.compile(r"at most ([0-9]+)")
 
@@ -93,7 +94,7 @@ def _flat(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_up(given: Mapping[str, Any], used: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of the given arguments a call does not have, also the end of a list or of a free text."""
+    """Return what of the given arguments a call does not have: left out, changed, or the end of a list or free text."""
     moved = [str(used[name]).lower() for name in used if name not in given]
     left = {name: value for name, value in given.items() if name not in used and str(value).lower() not in moved}
     for name, value in given.items():
@@ -102,7 +103,17 @@ def given_up(given: Mapping[str, Any], used: Mapping[str, Any], fields: Mapping[
             left[name] = [each for each in value if each not in now] or value[len(now) :]
         elif isinstance(value, str) and isinstance(now, str) and now and not choices(fields.get(name, {})):
             left |= {name: value.removeprefix(now).strip()} if value.startswith(now) and len(now) < len(value) else {}
+        elif now is not None and not isinstance(value, list | dict) and not _is_meant(value, now):
+            left[name] = value
     return left
+
+
+def _is_meant(value: Any, now: Any) -> bool:
+    """Return whether a value is what another was meant to be: the same number, or a text that is misspelt."""
+    if isinstance(value, bool) or isinstance(now, bool) or not isinstance(value, str):
+        return same(value, now) or str(value).lower() == str(now).lower()
+    alike = SequenceMatcher(None, value.lower(), str(now).lower()).ratio() >= SPELT
+    return re.findall(r"\d+", value) == re.findall(r"\d+", str(now)) and (alike or bool(re.search(r"\d", value)))
 
 
 async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> InvalidArgument | None:

@@ -31,7 +31,8 @@ DATA_BYTES = 12_000  # the most that an answer shows of a result that is data
 TEXT: dict[str, Any] = {"type": "string"}
 LIST: dict[str, Any] = {"type": "array"}
 NUMBER: dict[str, Any] = {"type": "number"}
-LEFT_OUT = "left_out"  # in `instead`: what was asked for and is not in that call
+SHORT = 40  # characters of a value that is shown whole
+LEFT_OUT = "left_out"  # in `instead`: what was asked for and is not in that call, or otherwise
 PROMPT_CHARS = 120  # the most that an answer repeats of a prompt
 
 
@@ -232,9 +233,17 @@ def cure_of(error: InvalidArgument) -> str:
     """Return what is to be done about a refused call; of one in its place also what that leaves out."""
     if not error.instead:
         return error.next_step or "Correct the arguments and call again."
-    if left := ", ".join(error.instead.get(LEFT_OUT, ())):
-        return f"'instead' leaves out {left}: make that call if nobody needs it, else correct the arguments."
-    return "Make the call of 'instead'."
+    if not (left := error.instead.get(LEFT_OUT)):
+        return "Make the call of 'instead'."
+    used = error.instead["arguments"]
+    used = {**used, **used.get("input", {})}
+    # The end of a list or of a free text is left out as well.
+    changed = [name for name in left if name in used and not isinstance(left[name], list)]
+    changed = [name for name in changed if len(str(used[name])) <= SHORT]
+    gone = ", ".join(name for name in left if name not in changed)
+    other = ", ".join(f"{name} {used[name]!r} in place of {left[name]!r}" for name in changed)
+    words = " and ".join(filter(None, [gone and f"leaves out {gone}", other and f"has {other}"]))
+    return f"'instead' {words}: make that call if that will do, else correct the arguments."
 
 
 def _failure(record: TaskRecord) -> str:
