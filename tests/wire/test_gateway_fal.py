@@ -295,7 +295,7 @@ async def test_family_moved_to_fal_and_back_loses_no_task_and_pays_for_none_twic
         async with serve(None, **off) as client:
             reply = data(await client.call_tool("get_task_status", {"task_id": task_id}))
             assert (reply["status"], reply["provider"]) == ("pending", "pika")
-            assert reply["next_step"].startswith("Take fal off KIE_AI_DISABLED_PROVIDERS.")
+            assert reply["next_step"].startswith("To use it: change KIE_AI_DISABLED_PROVIDERS in ")
         async with serve(None, **back) as client:
             assert (await wait(client, task_id))["status"] == "completed"
         async with serve(None, **there) as client:

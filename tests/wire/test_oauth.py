@@ -95,6 +95,9 @@ def test_wrong_token_is_told_what_is_wrong_with_it(site: "Site", issuer: Issuer)
         assert fault in challenge
         assert fault in answer.json()["error"]
         assert token not in answer.text
+        turned_away = [line for line in site.child.errors.splitlines() if "refused: who=- method=POST" in line]
+        assert fault.replace("'", "") in turned_away[-1].replace("'", "").partition("reason=")[2]
+        assert token not in site.child.errors
 
 
 def test_token_of_the_issuer_opens_tools_and_pages(site: "Site", issuer: Issuer, resource: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -368,13 +369,23 @@ async def test_call_in_place_of_a_refused_one_has_files_that_can_be_used(app: Ap
 async def test_what_the_call_in_place_of_a_refused_one_leaves_out_is_named(app: App) -> None:
     _, data = await ask(app, PICTURE, prompt="A fox", n=3)
     assert data["instead"] == {"tool": PICTURE, "arguments": {"prompt": "A fox"}, "left_out": {"n": 3}}
-    cure = "'instead' leaves out n: make that call if nobody needs it, else correct the arguments."
+    cure = "'instead' leaves out n: make that call if that will do, else correct the arguments."
     assert data["next_step"] == f"Nothing was recorded or sent. {cure}"
     _, priced = await ask(app, "estimate_cost", name=PICTURE, arguments={"prompt": "A fox", "n": 3})
     assert (priced["instead"], priced["next_step"]) == (data["instead"], f"Nothing was sent. {cure}")
     _, kept = await ask(app, PICTURE, prompt="A fox", resolution="9K")
-    assert "left_out" not in kept["instead"]
-    assert kept["next_step"].endswith("Make the call of 'instead'.")
+    assert kept["instead"]["left_out"] == {"resolution": "9K"}
+    assert "'instead' has resolution '4K' in place of '9K': make that call if that will do" in kept["next_step"]
+    _, spelt = await ask(app, PICTURE, prompt="A fox", resolution="4 K")
+    assert "left_out" not in (spelt.get("instead") or {})
+
+
+async def test_call_in_place_of_a_refused_one_is_within_the_limits(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = app.engine.record
+    monkeypatch.setattr(record, "budget", replace(record.budget, credits_per_request=3.0))
+    refused, data = await ask(app, PICTURE, prompt="A fox", resolution="9K")
+    assert refused.is_error
+    assert "instead" not in data
 
 
 async def test_value_of_another_argument_is_kept_in_the_call_that_works(app: App) -> None:

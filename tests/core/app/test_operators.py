@@ -93,10 +93,15 @@ async def test_refusal_by_the_service_is_logged_with_its_code_and_without_its_wo
     sandbox: Sandbox, tmp_path: Path, lines: Lines
 ) -> None:
     async with served(tmp_path, sandbox.base_url) as app:
-        sandbox.play("code:402@createTask")
-        await app.call(TOOL, {"prompt": PROMPT})
-    ((level, line),) = lines()
-    assert (level, "reason=NoCredits code=402 " in line, "error=" in line) == ("INFO", True, False)
+        for code in (422, 402, 401):
+            sandbox.play(f"code:{code}@createTask")
+            await app.call(TOOL, {"prompt": PROMPT})
+    usual, empty, rejected = lines()
+    assert (usual[0], "reason=Refused code=422 " in usual[1], "error=" in usual[1]) == ("INFO", True, False)
+    assert (empty[0], "reason=NoCredits code=402 " in empty[1]) == ("WARNING", True)
+    assert empty[1].endswith("error=the account has not enough credits.")
+    assert (rejected[0], "reason=KeyRejected " in rejected[1]) == ("WARNING", True)
+    assert rejected[1].endswith("error=the service does not accept the key.")
 
 
 async def test_balance_of_the_server_s_account_is_told_to_no_user(sandbox: Sandbox, tmp_path: Path) -> None:

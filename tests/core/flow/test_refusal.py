@@ -114,7 +114,13 @@ async def test_nothing_is_made_up_for_what_only_the_caller_knows() -> None:
         ({"imageUrls": ["a", "a"]}, {"imageUrls": ["a"]}, {"imageUrls": ["a"]}),
         ({"prompt": "a fox in the snow"}, {"prompt": "a fox in"}, {"prompt": "the snow"}),
         ({"quality": "4K"}, {"resolution": "4k"}, {}),
-        ({"resolution": "720px", "duration": 7}, {"resolution": "720p", "duration": 5}, {}),
+        ({"resolution": "720px", "duration": 7}, {"resolution": "720p", "duration": 5}, {"duration": 7}),
+        (
+            {"resolution": "1080p", "sound": True},
+            {"resolution": "720p", "sound": False},
+            {"resolution": "1080p", "sound": True},
+        ),
+        ({"duration": 8.0, "look": "lanscape"}, {"duration": "8", "look": "landscape"}, {}),
         ({"shots": [{"length": 12}]}, {"shots": [{"length": 9}]}, {}),
     ],
 )

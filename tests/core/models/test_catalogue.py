@@ -238,6 +238,7 @@ def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
         ('"media"', '"required": ["promt"], "media"', "'promt', which is no field (did you mean 'prompt'?)@20"),
         ('"kind": "image",', '"kind": "image", "kind": "video",', "the entry has the key 'kind' twice@22"),
         ('{"credits": 3}', '{"credits": 3, "credits": 4}', "price.lines[1] has the key 'credits' twice@33"),
+        ('"large"]', '"large"], "default": null, "enmu": []', "keyword of a schema (did you mean 'enum'?)@20"),
         ('"large"]', '"large"], "default": "smal"', "which it does not take (did you mean 'small'?)@20"),
         ('{"type": "string"}', '{"type": "integer", "minimum": 1, "default": 0}', "0, which it does not take@20"),
         ('"string", "enum"', '"text", "enum"', "boolean, array, object or null@20"),

@@ -188,10 +188,24 @@ def test_what_edits_comes_first_for_a_picture_that_people_have(everything: list[
     assert {offer.kind for offer in found} == {"image"}
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["a cartoon of a dog", "logo for my bakery", "create my logo", "I want to draw a cat", "a picture from my words"],
+NEW_PICTURES = (
+    "a cartoon of a dog",
+    "logo for my bakery",
+    "create my logo",
+    "I want to draw a cat",
+    "a picture from my words",
+    "make a picture of a cat jumping into a pool",
+    "a picture to hang on the wall",
+    "picture of my dream house",
+    "a picture of our galaxy",
+    "a drawing of people sitting together",
+    "logo to print on shirts",
+    "icon to go into my app",
+    "a spinning top photo",
 )
+
+
+@pytest.mark.parametrize("words", NEW_PICTURES)
 def test_makers_come_first_for_a_picture_that_is_still_to_be_made(everything: list[Offer], words: str) -> None:
     assert {offer.name.partition("_")[0] for offer in best(everything, words, None, None)[:3]} == {"generate"}
 

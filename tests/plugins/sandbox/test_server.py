@@ -165,10 +165,11 @@ def test_control_that_makes_no_sense_is_explained(connect: Connect, path: str, b
     assert says in answer.json()["error"]
 
 
-def test_finishing_a_task_twice_is_an_error(connect: Connect) -> None:
+def test_finishing_a_task_that_has_ended_otherwise_is_an_error(connect: Connect) -> None:
     with Sandbox(hold=True) as sandbox:
         made = connect(sandbox).post("jobs/createTask", json=BODY).json()["data"]["taskId"]
         sandbox.finish(made)
+        sandbox.finish(made)  # as one that was faster than its test
         with pytest.raises(ValueError, match="has ended"):
             sandbox.finish(made, fail="too late")
 

@@ -13,7 +13,7 @@ import anyio
 from kie_ai_mcp._app.tools import Answer, Tool
 from kie_ai_mcp._flow.consent import ConsentNeeded
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp.errors import ConfigError, KieError, StorageError
+from kie_ai_mcp.errors import ConfigError, KeyRejected, KieError, NoCredits, StorageError, meaning_of
 
 log = logging.getLogger("kie_ai_mcp.requests")
 MOST_CHARS = 2_000  # of arguments in a line, where they are logged at all
@@ -38,6 +38,8 @@ class Made:
             self.figures = {**self.figures, "code": code}
         if error.reason or isinstance(error, OPERATORS):
             self.error = error.message
+        elif isinstance(error, KeyRejected | NoCredits):
+            self.error = f"{meaning_of(error.code or 0).text}."
 
     def answered(self, answer: Answer) -> Answer:
         """Take note of the answer, and return it."""

@@ -78,6 +78,8 @@ async def _last_faults(
     try:
         await check_named(engine, tool, arguments)
         cost = await quote(engine, tool, arguments)
+        if cost.charges:
+            await engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
     except InvalidArgument as exc:
         return exc.faults
     except KieError:

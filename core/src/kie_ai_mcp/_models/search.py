@@ -40,7 +40,7 @@ MEANT = {
     "isolation": "clean noise denoise isolate remove",
     "lyric": "verse rhyme",
     "separate": "stem vocal karaoke split acapella",
-    "video": "clip film movie animate animated animation footage scene spin spinning rotate rotating",
+    "video": "clip film movie animate animated animation footage scene",
     "image": "picture photo photograph illustration drawing logo poster icon painting portrait art "
     "thumbnail headshot sketch draw cartoon wallpaper sticker",
     "edit": "change modify retouch replace restyle alter remove erase delete object watermark inpaint inpainting "
@@ -89,12 +89,20 @@ CHANGING -= OF_A_NEW_ONE
 OF_PICTURES = {"image", "upscale", "background"}
 DESIGNED = {"logo", "poster", "icon", "thumbnail"}  # "my logo" may be one that is still to be made
 _SHOWN = "|".join(sorted({"image", *SAID["image"]} - DESIGNED))
-# Words for a picture that people have: what it is, what it shows, what it is to become, and that there are several.
+_STYLES = r"an?|colou?r|cartoon|anime|comic|sketch|drawing|painting|watercolou?r|pixel|line|black"
+_SEEN = (
+    "dog|cat|pet|son|daughter|wife|husband|kids?|child|children|baby|family|mother|mum|mom|father|dad|sister|brother"
+)
+# Words for a picture that people have: what it is, who is seen there, what it is to become, that there are several.
 OF_OWN_PICTURE = re.compile(
-    rf"\b(my|our|this|these|those) (\w+ ){{0,2}}({_SHOWN})s?\b|\b({_SHOWN})s? of (my|our|this|these)\b|"
-    rf"\b({'|'.join(sorted({'image', *SAID['image']}))})s? (in)?to\b|\b(turn|convert|transform|make)\b.*\binto\b|"
-    r"\b(together|widen|combin\w+|merg\w+|blend\w*)\b",
+    rf"\b(my|our|this|these|those) (\w+ ){{0,2}}({_SHOWN})s?\b|\b({_SHOWN})s? of (this|these|(my|our) ({_SEEN}))\b|"
+    rf"\b(photo|image|picture|drawing|sketch)s? (in)?to ({_STYLES})\b|\bwiden\b|"
+    r"\b(turn|convert|transform)\b.*\b(in)?to\b|\bmake (my|our|this|these|it|the)\b.*\binto\b|"
+    r"\b(put|join|combin\w+|merg\w+|blend\w*)\b.*\b(pictures|photos|images)\b",
     re.IGNORECASE,
+)
+MOVING = re.compile(
+    r"\b(logo|icon|poster|title)s? (that )?(spin|rotat)\w*|\b(spinning|rotating) (logo|icon|title)", re.IGNORECASE
 )
 POINTING = re.compile(r"\b(this|these|that|my|our|from|to|into)\b", re.IGNORECASE)
 
@@ -254,6 +262,7 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
     """Return the offers that fit best, current ones first."""
     wish, words = wish_in(words)
     words = OF_TEXT.sub("", words)
+    words = f"{words} video" if MOVING.search(words) else words
     asked = _with_change(_wanted(words), words)
     wishes = asked - CHEAP - FAST - BEST
     fits = [offer for offer in offers if kind in {None, offer.kind} and task in {None, offer.task}]

@@ -61,7 +61,7 @@ def _faults_of_schema(model: Model) -> Iterator[Fault]:
             likely = guess(name, model.input.get("properties", {}))
             yield f"it requires {name!r}, which is no field{likely}", "Name a field of its schema."
     for path, schema in {path: schema_at(model.input, path) or {} for path in _paths(model.input)}.items():
-        if "default" in schema and not fits(schema, schema["default"]):
+        if schema.get("default") is not None and not fits(schema, schema["default"]):
             likely = guess(schema["default"], choices(schema))
             what = f"its field {path} has the default {shorten(schema['default'])}, which it does not take{likely}"
             yield what, "Name a value that its schema allows: its price is that of the default."

@@ -38,7 +38,7 @@ METRICS_PATH = "/metrics"
 PASSED_ON = "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"  # headers that proxies add
 PROBES = HEALTH_PATH, READY_PATH  # they say nothing that is to be kept, and are answered to the end
 # Names in a request's scope: of the user who makes it, and of its having a proof of its own, whoever the users are.
-USER, PROVEN = "kie_ai_mcp.user", "kie_ai_mcp.proven"
+USER, PROVEN, WHY = "kie_ai_mcp.user", "kie_ai_mcp.proven", "kie_ai_mcp.why"
 CALLBACK_LIMIT = 1024 * 1024  # the largest callback, in bytes; the service posts addresses, not media
 EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  hosts to listen on that are no address
 RESUME = b"last-event-id"  # a client asks for what it missed; nothing is kept, and the SDK would answer 500
@@ -102,7 +102,7 @@ class Access:
         try:
             refused = await self._refusal(scope)
             if refused is not None and scope["path"] not in PROBES:
-                _note(scope, refused)
+                _note(scope, refused, {"reason": shorten(scope[WHY])} if WHY in scope else None)
             answer = refused or limited
         except StorageError as exc:
             log.warning("users can't be looked up: %s", exc)
@@ -190,7 +190,7 @@ class Access:
         except IssuerAway as exc:
             return refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(exc), {"Retry-After": "10"})
         except TokenRefused as exc:
-            fault = exc.message
+            fault = scope[WHY] = exc.message
         why = f"The token is refused: {fault}. " if fault else ""
         message = f"{why}Send the header Authorization: Bearer with a token for {issuer.resource} from {issuer.issuer}."
         scheme = IN_BROWSER if path.startswith(GALLERY_PATH) else issuer.challenge(fault)

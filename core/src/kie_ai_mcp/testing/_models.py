@@ -225,7 +225,7 @@ def _faults_in_use(model: Model) -> Iterator[tuple[str, str]]:
         if not re.search("(?i)call_?back|hook", path):
             what = f"{model.id}: its field {path} is an address, and no file: local paths are refused there."
             warnings.warn(f"{what} Name it under media where it is a picture, a clip or a sound.", stacklevel=2)
-    for rule in model.rules:
+    for rule in (rule for rule in model.rules if rule.kind != "needs"):  # which asks for less then
         if term := _left_to_default(model, rule):
             what = f"{model.id}: its rule {rule_line(rule)!r} does not hold where {term} is left out,"
             cure = "Name null beside it (null among the values) where it is to hold then, too."

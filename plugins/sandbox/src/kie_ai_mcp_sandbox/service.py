@@ -290,15 +290,18 @@ class Service:
         return task
 
     def finish(self, task_id: str, fail: str | None = None) -> None:
-        """End a task now, with success or with this reason for its failure.
+        """End a task now, with success or with this reason for its failure; one that has succeeded may stay as it is.
 
         Raises:
-            ValueError: There is no such task, or it has ended.
+            ValueError: There is no such task, or it has ended otherwise.
         """
         task = self.tasks.get(task_id)
         if task is None:
             raise ValueError(f"there is no task {task_id!r}")
-        if task.state(self.now()) in {"success", "fail"}:
+        state = task.state(self.now())
+        if state == "success" and fail is None:
+            return
+        if state in {"success", "fail"}:
             raise ValueError(f"the task {task_id!r} has ended")
         task.end(self.now(), fail or "")
         self.wake()
