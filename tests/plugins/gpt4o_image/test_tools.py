@@ -75,6 +75,8 @@ def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, A
         ("maskUrl", {"maskUrl": MASK, "image_urls": [PICTURE]}, "older_fields = true below [providers.gpt4o-image]"),
         ("nVariants", {"nVariants": 2}, "once per picture"),
         ("nVariants", {"nVariants": 4}, "older_fields = true below [providers.gpt4o-image]"),
+        ("nVariants", {"nVariants": 3}, "once per picture"),
+        ("nVariants", {"nVariants": 3}, "older_fields = true below [providers.gpt4o-image]"),
     ],
 )
 def test_what_today_s_page_does_not_list_is_refused_with_advice(
@@ -106,6 +108,11 @@ def test_older_fields_are_sent_where_the_configuration_allows_them() -> None:
     submission = generate(OLDER_FIELDS, prompt="a fox", image_urls=[PICTURE], maskUrl=MASK, nVariants=4)
 
     assert submission.body == {"prompt": "a fox", "filesUrl": [PICTURE], "size": "1:1", "maskUrl": MASK, "nVariants": 4}
+
+
+def test_number_of_variants_is_one_that_the_service_knew() -> None:
+    with pytest.raises(InvalidArgument, match=r"nVariants: 3 is not accepted: use one of 1, 2 or 4\."):
+        generate(OLDER_FIELDS, prompt="a fox", nVariants=3)
 
 
 @pytest.mark.parametrize("image_urls", [None, [PICTURE, OTHER]])

@@ -25,6 +25,7 @@ GPT4O_IMAGE = "gpt4o-image"
 
 CREATE_PATHS = ("gpt4o-image/generate",)
 STATUS_PATHS = ("gpt4o-image/record-info",)
+VARIANTS = 1, 2, 4  # checked by the tool: without older_fields, another number is refused for more than its size
 MASKED_CHARS = 5_000  # of the prompt of edit_ideogram_image
 
 # Fields documented until 2025 and absent from the official page since; it is unknown whether they still work.
@@ -60,7 +61,7 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
         size: Literal["1:1", "3:2", "2:3", "auto"] | None = None,
         output_format: Annotated[OutputFormat, Field(description="when saved")] | None = None,
         maskUrl: Annotated[ImageUrl, Media("image", most_mb=25)] | None = None,
-        nVariants: Literal[1, 2, 4] | None = None,
+        nVariants: Annotated[int, Field(json_schema_extra={"enum": [*VARIANTS]})] | None = None,
         callBackUrl: CallbackUrl | None = None,
     ) -> Submission:
         """Make a picture from words, or change up to 5 (addresses or local paths), with GPT-4o; choose it for text.
@@ -81,6 +82,8 @@ def gpt4o_image_tools(settings: Mapping[str, Any]) -> list[Callable[..., Submiss
             call = {"prompt": prompt, "image_url": one[0], "mask_url": maskUrl, "callBackUrl": callBackUrl}
             arguments = {name: value for name, value in call.items() if value}
             instead = {"tool": "edit_ideogram_image", "arguments": arguments} if len(prompt) <= MASKED_CHARS else None
+        if older_fields and nVariants not in {None, *VARIANTS}:
+            faults.append(InvalidArgument("nVariants", nVariants, "use one of 1, 2 or 4"))
         asked = asked if older_fields else {**asked, **older}
         choice = FAMILY.choose(FORMS, asked, instead=instead, faults=faults)
         pictures = choice.own(CREATE_PATHS, GPT4O_IMAGE, callBackUrl)
