@@ -44,6 +44,42 @@ async def test_request_of_unknown_price_is_refused_with_the_cure(tool: str, desk
     assert (sandbox.requests, sandbox.ledger) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("tool", "standing", "nearest"),
+    [
+        ("generate_sora2_video", "Sora 2 is retired", "generate_veo3_video"),
+        ("generate_dalle3_image", "DALL-E 3 is undocumented", "generate_gpt4o_image"),
+    ],
+)
+async def test_limit_names_first_what_the_service_no_longer_has_and_the_tool_to_use(
+    tool: str, standing: str, nearest: str, open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    providers = ("sora2", "veo3", "dalle3", "gpt4o-image")
+    limits = {"enabled_providers": providers, "max_credits_per_day": 100.0}
+    async with open_desk(tmp_path, sandbox.base_url, **limits) as desk:
+        reply = await desk.call(tool, prompt="A fox")
+        estimate = await desk.call("estimate_cost", name=tool, arguments={"prompt": "A fox"})
+    begin = f"{standing} at Kie.ai; use {nearest} instead."
+    assert reply.data["error"].startswith(f"{begin} The price of this {tool} is unknown")
+    step = f"Use {nearest}. Only where it must be this one, let the user set KIE_AI_ASSUMED_CREDITS"
+    assert reply.data["next_step"].startswith(step)
+    assert estimate.data["notes"][0] == begin
+    assert estimate.data["next_step"].startswith(f"It would be refused: {begin}")
+    assert sandbox.ledger == []
+
+
+async def test_estimate_without_a_limit_names_the_tool_to_use_first(
+    open_desk: "OpenDesk", sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for providers, step in (
+        (("sora2", "veo3"), "Use generate_veo3_video. Only where it must be this one, call it to buy this."),
+        (("sora2",), "Call it to buy this."),
+    ):
+        async with open_desk(tmp_path, sandbox.base_url, enabled_providers=providers) as desk:
+            estimate = await desk.call("estimate_cost", name="generate_sora2_video", arguments={"prompt": "A fox"})
+        assert estimate.data["next_step"] == step
+
+
 async def test_nothing_is_uploaded_for_a_request_of_unknown_price(
     desk: "Desk", sandbox: Sandbox, tmp_path: Path
 ) -> None:

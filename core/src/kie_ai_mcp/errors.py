@@ -128,12 +128,21 @@ class InvalidArgument(KieError):
 class LimitReached(KieError):
     """The request would pass a limit that the user set on credits or requests. Nothing was sent.
 
-    `figures` are for the log: which limit it is, what of it is used, and how much is allowed.
+    `figures` are for the log: which limit it is, what of it is used, and how much is allowed. `is_unpriced` is a
+    request that passes none, but whose price is unknown.
     """
 
-    def __init__(self, message: str, *, next_step: str = "", figures: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_step: str = "",
+        figures: Mapping[str, Any] | None = None,
+        is_unpriced: bool = False,
+    ) -> None:
         super().__init__(message, next_step=next_step)
         self.figures = figures or {}
+        self.is_unpriced = is_unpriced
 
 
 class StorageError(KieError):

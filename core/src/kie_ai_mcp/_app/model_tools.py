@@ -218,7 +218,7 @@ class ModelTools:
         if cost.charges and budget.asks(cost.credits, cost.gateway):
             limit = f"{LIMIT} is {plain(budget.confirm_credits or 0)}"
             answer["notes"].append(f"A person is asked before it is bought: {limit}.")
-        step = "Call it to buy this." if cost.credits != 0 else "Call it; it is free."
+        step = cost.standing.step("Call it to buy this.") if cost.credits != 0 else "Call it; it is free."
         if cost.gateway == KIE and cost.charges:
             with suppress(StorageError):
                 spent = await self.engine.record.spent_today()
@@ -231,7 +231,8 @@ class ModelTools:
             if left < math.inf and self.engine.adopts:  # what the server's own account holds is no user's to know
                 answer["balance"] = _number(left)
             try:
-                await self.engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
+                with cost.standing.before_limits():
+                    await self.engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
             except LimitReached as exc:
                 step = f"It would be refused: {exc}"
             else:

@@ -1,6 +1,7 @@
 """Price of a paid request before it is sent, and its check against the model that it buys."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,10 +17,39 @@ from kie_ai_mcp._models.checking import check
 from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp._models.wording import MOST, price_notes
 from kie_ai_mcp._providers.tools import BoundTool
-from kie_ai_mcp.errors import InvalidArgument
+from kie_ai_mcp.errors import InvalidArgument, LimitReached
 from kie_ai_mcp.specs import KIE, Query, Submission, texts_at
 
 NO_FILES: Mapping[str, LocalFile] = {}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a service that no longer has a family of models, or never documented it, means for a call; else empty.
+
+    Args:
+        words: What is to be known before anything is paid, or a limit raised.
+        nearest: The tool to use instead, where it can be called.
+    """
+
+    words: str = ""
+    nearest: str = ""
+
+    def step(self, otherwise: str) -> str:
+        """Return what to do next: the tool to use instead first."""
+        if not self.nearest:
+            return otherwise
+        return f"Use {self.nearest}. Only where it must be this one, {otherwise[:1].lower()}{otherwise[1:]}"
+
+    @contextmanager
+    def before_limits(self) -> Iterator[None]:
+        """Begin the refusal of a request that would pass a limit with this."""
+        try:
+            yield
+        except LimitReached as exc:
+            exc.message = f"{self.words} {exc.message}".strip()
+            exc.next_step = self.step(exc.next_step) if exc.is_unpriced else exc.next_step
+            raise
 
 
 @dataclass(frozen=True)
@@ -34,11 +64,23 @@ class Quote:
     notes: tuple[str, ...] = ()
     charges: bool = False
     max_credits: float | None = None
+    standing: Standing = Standing()
 
 
 def has_models(engine: Engine, tool: BoundTool) -> bool:
     """Return whether a tool sells models that are known as data."""
     return tool.model is not None or HOOK in engine.plugins.plugins[tool.provider].hooks
+
+
+def standing_of(engine: Engine, tool: BoundTool, gateway: str) -> Standing:
+    """Return how a tool's family, or the model that it is, stands at Kie.ai, of which alone that is known."""
+    provider = engine.plugins.provider_of(tool.provider)
+    subject = provider if tool.model is None else tool.model
+    if subject.availability == "current" or gateway != KIE:
+        return Standing()
+    nearest = provider.nearest if provider.nearest in engine.plugins.tools else ""
+    use = f"; use {nearest} instead" if nearest else ""
+    return Standing(f"{subject.title} is {subject.availability} at Kie.ai{use}.", nearest)
 
 
 def with_price(
@@ -120,6 +162,8 @@ async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     made = submission
     if has_models(engine, tool):
         made = await with_formats(engine, tool, checked, with_price(engine, tool, submission, named))
-    notes = tuple(note for note in made.notes if note != MOST)
+    standing = standing_of(engine, tool, made.gateway)
+    notes = (*filter(None, [standing.words]), *(note for note in made.notes if note != MOST))
     price, model, most = made.estimated_credits, made.model or "", MOST in made.notes
-    return Quote(tool.name, model, price, made.gateway, most, notes, charges=True, max_credits=options.max_credits)
+    cost = Quote(tool.name, model, price, made.gateway, most, notes, charges=True, standing=standing)
+    return replace(cost, max_credits=options.max_credits)

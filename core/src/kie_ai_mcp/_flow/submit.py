@@ -14,7 +14,7 @@ from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import exact_hash_of, hash_of, identity_of
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.pricing import has_models, made_of, with_formats, with_price
+from kie_ai_mcp._flow.pricing import has_models, made_of, standing_of, with_formats, with_price
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
@@ -82,7 +82,7 @@ async def submit(
     submission = _within(submission, engine.record.budget, options.max_credits)
     again = False
     with engine.call():
-        while not isinstance(ticket := await _written_ahead(engine, new, lost_s), Ticket):
+        while not isinstance(ticket := await _written_ahead(engine, tool, new, lost_s), Ticket):
             if isinstance(ticket, NeedsConsent):
                 raise await consent_needed(engine, new, submission, checked, uploaded=bool(files))
             if again := ticket.state == "unknown" and not tool.paid:
@@ -108,8 +108,10 @@ def _counted(engine: Engine) -> Iterator[None]:
         raise
 
 
-async def _written_ahead(engine: Engine, new: NewSubmission, lost_s: float) -> Ticket | SubmissionRecord | NeedsConsent:
-    with _counted(engine):
+async def _written_ahead(
+    engine: Engine, tool: BoundTool, new: NewSubmission, lost_s: float
+) -> Ticket | SubmissionRecord | NeedsConsent:
+    with _counted(engine), standing_of(engine, tool, new.gateway).before_limits():
         return await engine.record.submissions.write_ahead(new, lost_s)
 
 
@@ -173,7 +175,8 @@ async def _priced(
         plain, named = await made_of(engine, tool, checked, plain, files)
         submission = with_price(engine, tool, plain, named) if known else plain
         book = engine.record.budget.credits_to_book
-        book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
+        with standing_of(engine, tool, submission.gateway).before_limits():
+            book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
     return await with_formats(engine, tool, checked, submission) if known else submission, files
 
 

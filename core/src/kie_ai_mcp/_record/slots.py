@@ -85,7 +85,8 @@ class Budget:
                 self.beside.credits_to_book(tool, gateway, estimate)
             except LimitReached as exc:
                 step = f"Make a cheaper request, or {ASK}."
-                raise LimitReached(exc.message, next_step=step, figures=exc.figures) from exc
+                unpriced = exc.is_unpriced
+                raise LimitReached(exc.message, next_step=step, figures=exc.figures, is_unpriced=unpriced) from exc
         ours = gateway == KIE
         price = self.assumed_credits if estimate is None and ours else estimate
         limits = {"max_credits": most}
@@ -103,6 +104,7 @@ class Budget:
             raise LimitReached(
                 f"The price of this {tool} is unknown, and {limited[0]} limits the credits. Nothing was sent.",
                 next_step=assume if ours and self.user is None and usual else others,
+                is_unpriced=True,
             )
         for name, what in (
             ("max_credits", "max_credits"),
