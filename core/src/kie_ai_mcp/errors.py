@@ -133,12 +133,7 @@ class LimitReached(KieError):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        next_step: str = "",
-        figures: Mapping[str, Any] | None = None,
-        is_unpriced: bool = False,
+        self, message: str, *, next_step: str = "", figures: Mapping[str, Any] | None = None, is_unpriced: bool = False
     ) -> None:
         super().__init__(message, next_step=next_step)
         self.figures = figures or {}

@@ -222,7 +222,35 @@ def test_all_faults_are_found_at_once() -> None:
         (
             Rule("limit", ("duration + ~video_url",), max=10),
             {"video_url": C},
-            f"video_url: '{C}' is not accepted: duration + seconds of video_url is 12.5, must be at most 10.",
+            f"video_url: '{C}' is not accepted: it lasts 7.5 s, "
+            "duration + seconds of video_url is 12.5, must be at most 10.",
+        ),
+        (
+            Rule("limit", ("duration + ~video_url",), max=12),
+            {"video_url": C, "duration": 6},
+            "duration: 6 is not accepted: video_url lasts 7.5 s, so duration must be at most 4.5; use 4.",
+        ),
+        (
+            Rule("limit", ("~video_url - n",), above=0),
+            {"video_url": C, "n": 8},
+            "n: 8 is not accepted: video_url lasts 7.5 s, so n must be less than 7.5; use 7, or leave out n.",
+        ),
+        (
+            Rule("limit", ("strength - ~video_url",), min=-7, when={"sound": True}),
+            {"video_url": C, "strength": 0.2, "sound": True},
+            "strength: 0.2 is not accepted: video_url lasts 7.5 s, so strength must be at least 0.5 with sound true; "
+            "use 0.5, or leave out strength, or use sound: false.",
+        ),
+        (
+            Rule("limit", ("~video_url - strength",), min=8),
+            {"video_url": C, "strength": 0.2},
+            "strength: 0.2 is not accepted: video_url lasts 7.5 s, so strength must be at most -0.5; "
+            "leave out strength.",
+        ),
+        (
+            Rule("limit", ("~video_url",), max=5, when={"size": "S"}),
+            {"video_url": C, "size": "S"},
+            f"video_url: '{C}' is not accepted: it lasts 7.5 s, must be at most 5 with size S; use size: 'L'.",
         ),
         (
             Rule("refers", ("shots[].text",), to="ids[]"),

@@ -231,10 +231,10 @@ class ModelTools:
             if left < math.inf and self.engine.adopts:  # what the server's own account holds is no user's to know
                 answer["balance"] = _number(left)
             try:
-                with cost.standing.before_limits():
-                    await self.engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
+                await self.engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
             except LimitReached as exc:
-                step = f"It would be refused: {exc}"
+                cure = cost.standing.step(exc.next_step) if exc.is_unpriced else exc.next_step
+                step = " ".join(filter(None, ["It would be refused:", cost.standing.words, exc.message, cure]))
             else:
                 if (cost.credits or 0) > left:
                     step = "The account has not enough credits. Top up at https://kie.ai/billing."

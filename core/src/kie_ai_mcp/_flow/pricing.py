@@ -1,5 +1,6 @@
 """Price of a paid request before it is sent, and its check against the model that it buys."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from kie_ai_mcp._models.pricing import estimate
 from kie_ai_mcp._models.wording import MOST, price_notes
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument, LimitReached
-from kie_ai_mcp.specs import KIE, Query, Submission, texts_at
+from kie_ai_mcp.specs import KIE, Query, Submission, field_of, texts_at
 
 NO_FILES: Mapping[str, LocalFile] = {}
 
@@ -40,16 +41,6 @@ class Standing:
         if not self.nearest:
             return otherwise
         return f"Use {self.nearest}. Only where it must be this one, {otherwise[:1].lower()}{otherwise[1:]}"
-
-    @contextmanager
-    def before_limits(self) -> Iterator[None]:
-        """Begin the refusal of a request that would pass a limit with this."""
-        try:
-            yield
-        except LimitReached as exc:
-            exc.message = f"{self.words} {exc.message}".strip()
-            exc.next_step = self.step(exc.next_step) if exc.is_unpriced else exc.next_step
-            raise
 
 
 @dataclass(frozen=True)
@@ -83,12 +74,29 @@ def standing_of(engine: Engine, tool: BoundTool, gateway: str) -> Standing:
     return Standing(f"{subject.title} is {subject.availability} at Kie.ai{use}.", nearest)
 
 
+@contextmanager
+def before_limits(engine: Engine, tool: BoundTool, gateway: str) -> Iterator[None]:
+    """Begin the refusal of a request that would pass a limit with how its tool's family stands."""
+    try:
+        yield
+    except LimitReached as exc:
+        standing = standing_of(engine, tool, gateway)
+        exc.message = f"{standing.words} {exc.message}".strip()
+        exc.next_step = standing.step(exc.next_step) if exc.is_unpriced else exc.next_step
+        raise
+
+
 def with_price(
-    engine: Engine, tool: BoundTool, submission: Submission, files: Mapping[str, LocalFile] = NO_FILES
+    engine: Engine,
+    tool: BoundTool,
+    submission: Submission,
+    arguments: Mapping[str, Any],
+    files: Mapping[str, LocalFile] = NO_FILES,
 ) -> Submission:
     """Return a request with the price of its model, and notes of what the service ignores; raise InvalidArgument.
 
-    The seconds of the local `files` that it names are those that were measured.
+    The seconds of the local `files` that it names are those that were measured. What is wrong is said in the words of
+    the tool's `arguments`.
     """
     model = tool.model or engine.catalogue.owned(tool.provider, submission.model, submission.gateway)
     if model is None:
@@ -99,13 +107,64 @@ def with_price(
     # A tool's own limits are those of the most generous of its models.
     measured = {path: _measured(path, sent, files) for path in model.media} if files else {}
     if faults := [*findings.faults, *faults_of(measured, model.media)]:
-        raise InvalidArgument.joined(faults)
+        names = _arguments_of(arguments, sent) if isinstance(sent, dict) else {}
+        told = [_in_words_of_tool(fault, names, arguments) for fault in faults]
+        instead = _mended(tool, arguments, sent, names, findings.mended) if findings.mended else None
+        # What no measured seconds show is mended by trying other calls.
+        raise InvalidArgument.joined(told, instead=None if check(model, sent).faults else instead)
     notes = tuple(note for note in findings.notes if note not in submission.notes)
     if submission.estimated_credits is not None and not submission.checked:
         return replace(submission, notes=(*submission.notes, *notes))
     price = estimate(model, sent, seconds, unit=engine.caller(model.gateway).gateway.unit)
     notes += price_notes(model, price)
     return replace(submission, estimated_credits=price.credits, notes=(*submission.notes, *notes))
+
+
+def _arguments_of(arguments: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, str]:
+    """Return the argument that each field of another name was written from, known by its value."""
+    names: dict[str, str] = {}
+    for field, value in sent.items():
+        like = [name for name, given in arguments.items() if value in (given, [given]) and name not in sent]
+        names |= {field: like[0]} if field not in arguments and len(like) == 1 else {}
+    return names
+
+
+def _in_words_of_tool(
+    fault: InvalidArgument, names: Mapping[str, str], arguments: Mapping[str, Any]
+) -> InvalidArgument:
+    """Return a fault of a model's field as one of the argument that was written there."""
+
+    def renamed(text: str) -> str:
+        words = "|".join(map(re.escape, names))
+        return re.sub(rf"(?<![\w.'\"/])({words})(?![\w'\"/])", lambda found: names[found[1]], text) if names else text
+
+    own = field_of(fault.field)
+    name, allowed = names.get(own, own), renamed(fault.allowed)
+    is_one = name != own and not isinstance(arguments[name], list)
+    place, value = (name, arguments[name]) if is_one else (name + fault.field.removeprefix(own), fault.value)
+    value = int(value) if isinstance(value, float) and value.is_integer() else value  # 60 was given, and became 60.0
+    is_usual = InvalidArgument(fault.field, fault.value, fault.allowed).message == fault.message
+    message = "" if is_usual else renamed(fault.message)
+    return InvalidArgument(place, value, allowed, message=message, next_step=fault.next_step)
+
+
+def _mended(
+    tool: BoundTool,
+    arguments: Mapping[str, Any],
+    sent: Mapping[str, Any],
+    names: Mapping[str, str],
+    mended: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Return a call with the cures of the rules that its measured files break; None where it has no word for one."""
+    call = {name: value for name, value in arguments.items() if value is not None}
+    changed = [field for field in {**sent, **mended} if sent.get(field) != mended.get(field)]
+    for field in changed:
+        name = names.get(field, field)
+        if name not in call or call[name] != sent.get(field):
+            return None
+        call |= {name: mended.get(field)}
+    whole = {name: value for name, value in call.items() if value is not None}
+    return {"tool": tool.name, "arguments": whole} if changed else None
 
 
 async def made_of(
@@ -161,7 +220,7 @@ async def quote(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -
     await engine.catalogue.load()
     made = submission
     if has_models(engine, tool):
-        made = await with_formats(engine, tool, checked, with_price(engine, tool, submission, named))
+        made = await with_formats(engine, tool, checked, with_price(engine, tool, submission, checked, named))
     standing = standing_of(engine, tool, made.gateway)
     notes = (*filter(None, [standing.words]), *(note for note in made.notes if note != MOST))
     price, model, most = made.estimated_credits, made.model or "", MOST in made.notes

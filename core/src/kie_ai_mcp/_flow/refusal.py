@@ -121,9 +121,9 @@ def _is_meant(value: Any, now: Any) -> bool:
 async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) -> InvalidArgument | None:
     try:
         saves = engine.settings.output_dir is not None
-        options, _, request = await engine.asking.prepare(tool, arguments, saves=saves)
+        options, checked, request = await engine.asking.prepare(tool, arguments, saves=saves)
         if has_models(engine, tool) and not request.checked:
-            request = with_price(engine, tool, request)
+            request = with_price(engine, tool, request, checked)
         price, most = request.estimated_credits, options.max_credits
         if price is not None and most is not None and price > most:
             cost = in_words(price, engine.record.units[request.gateway])

@@ -14,7 +14,7 @@ from kie_ai_mcp._flow.consent import consent_needed
 from kie_ai_mcp._flow.engine import Engine, IsHeard, Say
 from kie_ai_mcp._flow.identity import exact_hash_of, hash_of, identity_of
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.pricing import has_models, made_of, standing_of, with_formats, with_price
+from kie_ai_mcp._flow.pricing import before_limits, has_models, made_of, with_formats, with_price
 from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
@@ -111,7 +111,7 @@ def _counted(engine: Engine) -> Iterator[None]:
 async def _written_ahead(
     engine: Engine, tool: BoundTool, new: NewSubmission, lost_s: float
 ) -> Ticket | SubmissionRecord | NeedsConsent:
-    with _counted(engine), standing_of(engine, tool, new.gateway).before_limits():
+    with _counted(engine), before_limits(engine, tool, new.gateway):
         return await engine.record.submissions.write_ahead(new, lost_s)
 
 
@@ -169,13 +169,13 @@ async def _priced(
         return plain, {}
     if known:
         await engine.catalogue.load()
-    submission, files = with_price(engine, tool, plain) if known else plain, dict[str, LocalFile]()
+    submission, files = with_price(engine, tool, plain, checked) if known else plain, dict[str, LocalFile]()
     if checked.keys() & {*map(field_of, media)}:
         files = await engine.uploads.files(checked, media)
         plain, named = await made_of(engine, tool, checked, plain, files)
-        submission = with_price(engine, tool, plain, named) if known else plain
+        submission = with_price(engine, tool, plain, checked, named) if known else plain
         book = engine.record.budget.credits_to_book
-        with standing_of(engine, tool, submission.gateway).before_limits():
+        with before_limits(engine, tool, submission.gateway):
             book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
     return await with_formats(engine, tool, checked, submission) if known else submission, files
 

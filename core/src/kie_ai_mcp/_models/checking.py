@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -49,10 +49,11 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Findings:
-    """The result of a check: what forbids sending, and what the service will ignore."""
+    """The result of a check: what forbids sending, what the service will ignore, and the input with rules' cures."""
 
     faults: tuple[InvalidArgument, ...] = ()
     notes: tuple[str, ...] = ()
+    mended: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Findings:
@@ -102,7 +103,7 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
         elif not is_missing or found.place not in places:
             message = f"{found.place}: {what}." if is_missing else ""
             faults.append(InvalidArgument(found.place, found.value, what, message=message))
-    return Findings(tuple(faults), tuple(notes))
+    return Findings(tuple(faults), tuple(notes), mended.input)
 
 
 def addresses_in(schema: Mapping[str, Any], start: str = "") -> set[str]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import floor
+from operator import ge, gt, le, lt
 from typing import Any
 
 from kie_ai_mcp._models.samples import choices, usual
@@ -149,6 +151,9 @@ def _of_groups(model: Model, rule: Rule, view: View) -> Iterator[Break]:
 def _limit(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
     for term in _names(rule):
         (first, *more) = parts_of(term)
+        if any(part.sort == "~" and view.at(part.path) for part in (first, *more)):
+            yield from _seconds(rule, view, term)
+            continue
         is_field = not first.sort and not more
         if is_field and "[]" in term:
             numbers = [(place, value, number_of(value)) for place, value in view.at(term)]
@@ -161,6 +166,66 @@ def _limit(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
                 what = "" if is_field else f"{part_words(first, *more)} is {plain(number)}, must be "
                 near = f" (as {' or '.join(map(plain, beside(number, rule.step)))})" if rule.step else ""
                 yield Break(place, value, f"{what}{bounds(rule)}{near} {condition_words(rule.when)}".strip())
+
+
+def _seconds(rule: Rule, view: View, term: str) -> Iterator[Break]:
+    """Yield the break of a limit of measured seconds: of the number that was chosen beside the files, else of them."""
+    number, parts = view.number(term), parts_of(term)
+    if number is None or _within(rule, number):
+        return
+    files = [part for part in parts if part.sort == "~" and view.at(part.path)]
+    says = " and ".join(f"{part.path} lasts {plain(view.part(part) or 0)} s" for part in files)
+    chosen = [part for part in parts if not part.sort and "[]" not in part.path and view.at(part.path)]
+    fixes = list[Fix]()
+    if len(chosen) == 1 and len(parts) == len(files) + 1 and abs(chosen[0].weight) == 1 and rule.step is None:
+        name, weight = chosen[0].path, chosen[0].weight
+        place, value = view.at(name)[0]
+        sent = number_of(value) or Fraction(0)
+        limits = _limits_of(rule, weight, number - weight * sent)
+        says += f", so {name} must be {' and '.join(f'{words} {plain(limit)}' for words, limit in limits)}"
+        near = _fitting(limits, schema_at(view.schema, name) or {}, sent)
+        fixes = [*([] if near is None else [("use", shown(near), {name: near})]), *_without(view, name)]
+    else:
+        place, value = view.at(files[0].path)[0]
+        total = f", {part_words(*parts)} is {plain(number)}" if len(parts) > 1 else ""
+        says = says.replace(f"{files[0].path} lasts", "it lasts", 1) + f"{total}, must be {bounds(rule)}"
+    causes = {term for one in alternatives(rule.when) for term in one if term in view.input}
+    others = ((cause, each) for cause in sorted(causes) for each in choices(schema_at(view.schema, cause)))
+    fixes += [(f"use {cause}:", shown(each), {cause: each}) for cause, each in others]
+    yield Break(place, value, f"{says} {condition_words(rule.when)}".strip(), tuple(fixes))
+
+
+def _limits_of(rule: Rule, weight: int, rest: Fraction) -> list[tuple[str, Fraction]]:
+    """Return what a number of this weight may be, 1 or -1, beside the rest of a sum, so that a rule is kept."""
+    more, least, most = ("more than", "at least", "at most") if weight > 0 else ("less than", "at most", "at least")
+    limits = ((more, rule.above), (least, rule.min), (most, rule.max))
+    return [(words, (limit - rest) * weight) for words, each in limits if (limit := number_of(each)) is not None]
+
+
+def _fitting(limits: list[tuple[str, Fraction]], schema: Mapping[str, Any], value: Fraction) -> Any:
+    """Return the value nearest to a wrong one that a field takes within limits, in steps of a tenth; None for none."""
+    whole = schema.get("type") == "integer"
+    step = number_of(schema.get("multipleOf")) or Fraction(1 if whole else "0.1")
+    beyond = (floor(limit / step) * step + each * step for _, limit in limits for each in (-1, 0, 1))
+    more, least = number_of(schema.get("exclusiveMinimum")), number_of(schema.get("minimum"))
+    most = number_of(schema.get("maximum"))
+    every = [*limits, ("more than", more), ("at least", least), ("at most", most)]
+    listed = [(number_of(each), each) for each in choices(schema)]
+    values = listed or [(each, int(each) if each.denominator == 1 else float(each)) for each in beyond]
+    near = [
+        (abs(each - value), shown_as)
+        for each, shown_as in values
+        if each is not None and all(limit is None or _KEEPS[words](each, limit) for words, limit in every)
+    ]
+    return min(near, key=lambda entry: entry[0])[1] if near else None
+
+
+_KEEPS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
+    "more than": gt,
+    "less than": lt,
+    "at least": ge,
+    "at most": le,
+}
 
 
 def _within(rule: Rule, number: Fraction) -> bool:
