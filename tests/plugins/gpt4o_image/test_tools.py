@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kie_ai_mcp import InvalidArgument, KieError, Submission, Task
+from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp_gpt4o_image import kie_describe_provider, kie_register_tools, kie_route_status
 from kie_ai_mcp_ideogram.tools import edit_ideogram_image
 from tests.helpers import PICTURE
@@ -76,14 +77,15 @@ def test_every_request_is_one_the_official_schema_accepts(arguments: dict[str, A
         ("nVariants", {"nVariants": 2}, "once per picture"),
         ("nVariants", {"nVariants": 4}, "older_fields = true below [providers.gpt4o-image]"),
         ("nVariants", {"nVariants": 3}, "once per picture"),
-        ("nVariants", {"nVariants": 3}, "older_fields = true below [providers.gpt4o-image]"),
     ],
 )
 def test_what_today_s_page_does_not_list_is_refused_with_advice(
     field: str, arguments: dict[str, Any], advice: str
 ) -> None:
+    (fn,) = kie_register_tools({})
+    tool = BoundTool.bind(fn, provider="gpt4o-image", kind="image")
     with pytest.raises(InvalidArgument) as refusal:
-        generate(prompt="a fox", **arguments)
+        tool.fn(**tool.check({"prompt": "a fox", **arguments}, saves=True)[1])
 
     assert refusal.value.field == field
     assert advice in refusal.value.message
