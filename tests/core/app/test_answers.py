@@ -380,6 +380,15 @@ async def test_what_the_call_in_place_of_a_refused_one_leaves_out_is_named(app: 
     assert "left_out" not in (spelt.get("instead") or {})
 
 
+async def test_what_is_given_up_is_told_in_short(app: App) -> None:
+    deep: Any = "end"
+    for _ in range(60):
+        deep = [deep]
+    _, data = await ask(app, PICTURE, prompt="A fox", shade=deep, tone=["a" * 5_000])
+    left = data["instead"]["left_out"]
+    assert (left["shade"], len(left["tone"])) == ("…", 80)
+
+
 async def test_call_in_place_of_a_refused_one_is_within_the_limits(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     record = app.engine.record
     monkeypatch.setattr(record, "budget", replace(record.budget, credits_per_request=3.0))

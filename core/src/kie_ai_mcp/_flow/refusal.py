@@ -11,6 +11,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.ownership import check_named
 from kie_ai_mcp._flow.pricing import has_models, quote, with_price
 from kie_ai_mcp._flow.report import LEFT_OUT as GIVEN_UP
+from kie_ai_mcp._models.checking import is_plain
 from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, same, schema_at
@@ -18,7 +19,7 @@ from kie_ai_mcp._models.tools import RUN
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options
 from kie_ai_mcp._providers.understanding import TIMES, own_name, seconds_in, spelled
 from kie_ai_mcp._settings.amounts import in_words
-from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, shorten
 from kie_ai_mcp.specs import field_of, is_web_address
 
 MOST_TRIES = 200  # calls of a provider's function for one refusal
@@ -28,6 +29,7 @@ MODEL = "model"
 LEAVE = "leave it out"  # where a fault says so, other values need not be tried
 NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
 SPELT = 0.6  # how like a value a word is that was meant to be it
+MOST_TOLD = 1_000  # characters of a value that was given up
 LARGEST = 1e15  # of a number that others are tried beside
 LIMIT = re.compile(r"at most ([0-9]+)")
 
@@ -64,6 +66,7 @@ async def completed(
             name = field_of(fault.field)
             further += [fault] if fault.field not in known and used.get(name) == given.get(name) else []
         left = given_up(given, used, maker.arguments.schema["properties"])
+        left = {name: _as_told(value) for name, value in left.items()}
         working = None if faults is not None else {**working, GIVEN_UP: left} if left else working
     whole = InvalidArgument.joined([*error.faults, *further])
     whole.message = " ".join([error.message, *(fault.message for fault in further)])
@@ -108,6 +111,13 @@ def given_up(given: Mapping[str, Any], used: Mapping[str, Any], fields: Mapping[
         elif now is not None and not isinstance(value, list | dict) and not _is_meant(value, now):
             left[name] = value
     return left
+
+
+def _as_told(value: Any) -> Any:
+    """Return a value that was given up as an answer may hold it."""
+    if not is_plain(value):
+        return "…"
+    return value if len(str(value)) <= MOST_TOLD else shorten(value)
 
 
 def _is_meant(value: Any, now: Any) -> bool:

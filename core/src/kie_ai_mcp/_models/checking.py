@@ -67,7 +67,7 @@ def check(model: Model, sent: Any, seconds: Mapping[str, float] = EMPTY) -> Find
     if not isinstance(sent, dict):
         return Findings((InvalidArgument("input", type(sent).__name__, "give an object of fields and values"),))
     faults = []
-    odd = {_place([name]): name for name, value in sent.items() if not _is_plain(value)}
+    odd = {_place([name]): name for name, value in sent.items() if not is_plain(value)}
     words = f"give plain JSON: finite numbers, nested at most {DEEPEST} times"
     faults += [InvalidArgument(place, "…", words, message=f"{place}: {words}.") for place in odd]
     usable = {name: value for name, value in sent.items() if name not in odd.values()}
@@ -156,7 +156,7 @@ def fits(schema: Any, value: Any) -> bool:
 
 def why_unusable(schema: Any) -> str:
     """Return why no input can be checked by the schema that a service publishes; "" where every one can."""
-    if not _is_plain(schema):
+    if not is_plain(schema):
         return f"it is no plain JSON with numbers of usual size, nested at most {DEEPEST} times"
     if not isinstance(schema.get("properties"), dict):
         return "it names no fields (properties)"
@@ -283,11 +283,11 @@ def _place(path: Any, index: str | None = None) -> str:
     return "".join(words).removeprefix(".")
 
 
-def _is_plain(value: Any, depth: int = 0) -> bool:
+def is_plain(value: Any, depth: int = 0) -> bool:
     """Return whether a value is JSON that every check can handle."""
     if isinstance(value, dict | list):
         inner = value.values() if isinstance(value, dict) else value
-        return depth < DEEPEST and all(_is_plain(each, depth + 1) for each in inner)
+        return depth < DEEPEST and all(is_plain(each, depth + 1) for each in inner)
     if isinstance(value, float):
         return abs(value) < 2.0**LONGEST_BITS
     return value is None or isinstance(value, str) or (isinstance(value, int) and value.bit_length() <= LONGEST_BITS)
