@@ -25,7 +25,8 @@ T = TypeVar("T")
 ANSWER_S = 10.0
 IDLE = 4  # threads that wait for more
 _CORE = f"{Path(__file__).parents[1]}{os.sep}"  # with the separator: plugins' folders begin with the same name
-_CALLERS = {*sys.stdlib_module_names, "pluggy"}  # packages whose code may lie between ours and the plugin's
+# Packages whose code may lie between ours and the plugin's; the last one finds entry points once a library imports it.
+_CALLERS = {*sys.stdlib_module_names, "pluggy", "importlib_metadata"}
 AGAIN_S = 1.0  # seconds until code that ignores the first alarm is interrupted once more
 
 
