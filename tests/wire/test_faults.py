@@ -39,6 +39,8 @@ def opened(environment: "Environment", sandbox: Sandbox, tmp_path: Path, monkeyp
     async def start(**settings: str) -> AsyncIterator[Client]:
         faults: list[ConfigError] = []
         environ = environment(tmp_path, sandbox, **settings)
+        for name, value in settings.items():  # a cure asks the process itself which variables it has
+            monkeypatch.setenv(name, value)
         app = App.open(load_settings(environ, faults), faults)
         async with app.engine.running(), Client(server_of(app)) as client:
             yield client
