@@ -21,6 +21,7 @@ from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._start.remembered import FILL_COMMAND
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import address, current, postgres, rows_of, wire
+from tests.helpers import LIMIT_S
 
 __all__ = ["address", "postgres", "wire"]
 
@@ -29,7 +30,6 @@ NOWHERE = "http://127.0.0.1:9/api/v1"
 """An address of this machine where no server listens, for servers that are given no sandbox."""
 
 INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "TEMP", "TMPDIR")
-CALL_LIMIT_S = 20.0
 
 
 class Environment(Protocol):
@@ -184,7 +184,7 @@ def before_start(memory: bool) -> Callable[[dict[str, str], Path], None]:
             filled.add(key)
             command = [sys.executable, "-m", "kie_ai_mcp", FILL_COMMAND]
             done = subprocess.run(
-                command, env=environ, cwd=folder, capture_output=True, encoding="utf-8", timeout=60, check=False
+                command, env=environ, cwd=folder, capture_output=True, encoding="utf-8", timeout=LIMIT_S, check=False
             )
             assert done.returncode == 0, done.stderr
 
@@ -228,7 +228,7 @@ def serve_in(environment: Environment, before_start: Callable[[dict[str, str], P
         try:
             with (folder / "server.log").open("a", encoding="utf-8") as log:
                 transport = stdio_client(server, errlog=log)
-                async with Client(transport, read_timeout_seconds=CALL_LIMIT_S) as client:
+                async with Client(transport, read_timeout_seconds=LIMIT_S) as client:
                     yield client
         except BaseExceptionGroup as group:
             # Each layer of the client wraps what a test raises; the test's own failure is what is to be read.

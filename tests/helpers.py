@@ -17,8 +17,8 @@ from kie_ai_mcp._models.pricing import estimate
 
 PICTURE = "https://example.com/a.png"
 
-LIMIT_S = 30.0
-"""Time that a condition may take on a machine that runs many tests at once."""
+LIMIT_S = 90.0
+"""The longest that an answer, an end or a condition may take, on a machine that is slow and runs many tests at once."""
 
 PAUSE_S = 0.01
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.helpers import LIMIT_S
 from tests.helpers import until as wait_until
 
 if sys.platform != "win32":
@@ -19,7 +20,6 @@ if sys.platform != "win32":
     import struct
     import termios
 
-LIMIT_S = 60.0
 STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 

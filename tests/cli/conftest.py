@@ -20,11 +20,10 @@ from kie_ai_mcp._flow import waiting
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.conftest import Environment
-
-LIMIT_S = 30
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from kie_ai_mcp._cli.call import arguments_of
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -263,7 +263,7 @@ def test_interrupted_wait_ends_with_130_and_the_task_stays_on_record(
                 assert process.poll() is None
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=20)
+            _, stderr = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 130
         assert "interrupted" in stderr
         assert "Traceback" not in stderr
@@ -283,7 +283,9 @@ def test_interrupted_import_ends_with_130_and_one_line(environment: "Environment
     )
     command = [sys.executable, "-c", code, "call", PICTURE, "prompt=A harbour"]
     environ = environment(tmp_path, None)
-    ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
     assert (ended.returncode, ended.stdout, "interrupted" in ended.stderr) == (130, "", True), ended
     assert len(ended.stderr.strip().splitlines()) == 1
 
@@ -319,7 +321,7 @@ def test_signal_while_a_request_is_sent_lets_its_answer_be_recorded(
     with subprocess.Popen(command, env=environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: sandbox.ledger)
         process.send_signal(received)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 128 + received
     assert stderr.startswith(f"kie-ai-mcp-server: ended by {received.name}; what was sent is on record: ")
     assert stderr.endswith(f"{TASKS}\n")  # with the path of the program where a shell does not find it

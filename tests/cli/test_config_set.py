@@ -14,6 +14,7 @@ import pytest
 from kie_ai_mcp._cli import console, settings_file
 from kie_ai_mcp._cli.config_set import set_setting
 from kie_ai_mcp._cli.text_files import TextFile
+from tests.helpers import LIMIT_S
 from tests.keyrings import key_in, keyring_in
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def test_parts_that_several_commands_add_at_once_are_all_there(file: Path, monke
     for folder in folders:
         Path(folder).mkdir()
     file.write_text(f"upload_roots = '{os.pathsep.join(folders[:2])}'\n", "utf-8")
-    together, lock = threading.Barrier(5, timeout=30), settings_file._alone
+    together, lock = threading.Barrier(5, timeout=LIMIT_S), settings_file._alone
 
     def alone(text_file: TextFile) -> Any:
         together.wait()  # by now each command has read the file

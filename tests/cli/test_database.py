@@ -20,6 +20,7 @@ from kie_ai_mcp._settings.databases import is_sealed
 from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres, spoil_index
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -176,7 +177,7 @@ anyio.run(work)
 def leave_log(database: Path, task_id: str) -> None:
     """Write a task into the log alone, by a process that is killed."""
     program = [sys.executable, "-c", KILLED, str(database), task_id]
-    assert subprocess.run(program, timeout=30, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(program, timeout=LIMIT_S, check=False).returncode == -signal.SIGKILL
     assert Path(f"{database}-wal").stat().st_size > 0
 
 

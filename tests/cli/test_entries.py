@@ -21,6 +21,7 @@ from mcp_types import TextContent
 from kie_ai_mcp._cli.install.clients import CLIENTS, config_path
 from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 from tests.keyrings import keyring_in, put_key
 from tests.wire.conftest import site_in, spawn_in
 
@@ -32,7 +33,6 @@ __all__ = ["site_in", "spawn_in"]
 
 pytestmark = pytest.mark.anyio
 KEY, TOKEN = "key-of-the-entries-0123", "a-token-of-the-entries"
-LIMIT_S = 60
 
 
 # Hosts, as their documentation describes them ------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from kie_ai_mcp._media.uploading import UPLOADS_PATH
 from kie_ai_mcp._web.access import GALLERY_PATH, HEALTH_PATH, METRICS_PATH, READY_PATH
 from kie_ai_mcp._web.site import CALL_PATH
 from kie_ai_mcp._web.visitors import MCP_PATH
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -76,7 +77,9 @@ def test_help_imports_no_module_of_a_command(environment: "Environment", tmp_pat
         "print([name for name in sys.modules if name.startswith(late) and name not in shared])"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        command, env=environment(tmp_path), capture_output=True, text=True, timeout=LIMIT_S, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -177,7 +180,9 @@ def test_bash_completes(
     asked = f'{typed}; _kie_ai_mcp_server_completion {SCRIPT}; printf "%s\\n" "${{COMPREPLY[@]}}"'
     script = run("completion", "bash").stdout + asked
     environ = environment(tmp_path, KIE_AI_ENABLED_PROVIDERS="nano-banana")
-    done = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        ["bash", "-c", script], env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=True
+    )
     assert done.stdout.split() == offered
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from kie_ai_mcp._cli.install.clients import CLIENTS
 from tests.cli.test_install import KEY, OLD, SECRET, entry_in, env_of, file_of, install, one_platform
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -179,7 +180,7 @@ def test_what_a_killed_write_left_is_private_and_swept(run: "Run", tmp_path: Pat
     path = file_of("cursor", tmp_path)
     other = written(path.with_name("download.part"), "theirs")
     command = [sys.executable, "-c", KILLED.replace("{1}", SECRET), str(path)]
-    assert subprocess.run(command, check=False, timeout=30).returncode == -9
+    assert subprocess.run(command, check=False, timeout=LIMIT_S).returncode == -9
     (left,) = path.parent.glob("mcp.json.*.part")
     assert (mode_of(left), left.read_text("utf-8")) == (0o600, SECRET)
     assert install(run, "cursor", "--yes").code == 0

@@ -14,6 +14,7 @@ from kie_ai_mcp._cli.settings_file import change_settings, check_settings
 from kie_ai_mcp._record.database import file_lock
 from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp.errors import ConfigError
+from tests.helpers import LIMIT_S
 
 MINE = """\
 # mine
@@ -104,7 +105,7 @@ def test_settings_that_several_processes_write_are_all_there(file: Path) -> None
     )
     words = [sys.executable, "-c", code]
     children = [subprocess.Popen([*words, name], stderr=subprocess.PIPE, text=True) for name in "abcd"]
-    ended = [(child.communicate(timeout=60)[1], child.returncode) for child in children]
+    ended = [(child.communicate(timeout=LIMIT_S)[1], child.returncode) for child in children]
     assert ended == [("", 0)] * 4
     assert len(tomllib.loads(file.read_text("utf-8"))) == 48
 

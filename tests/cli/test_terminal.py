@@ -17,7 +17,8 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp.specs import Outcome, Task
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.terminals import LIMIT_S, STYLE, read, terminal, type_hidden
+from tests.helpers import LIMIT_S
+from tests.terminals import STYLE, read, terminal, type_hidden
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run

@@ -8,6 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+from tests.helpers import LIMIT_S
+
 
 @pytest.fixture
 def pytester_like(tmp_path: Path) -> Callable[[str], str]:
@@ -18,7 +20,7 @@ def pytester_like(tmp_path: Path) -> Callable[[str], str]:
         folder.mkdir()
         (folder / "test_inner.py").write_text(dedent(source), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(folder), str(folder)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         return done.stdout
 
     return run

@@ -26,6 +26,7 @@ from kie_ai_mcp.testing import (
 )
 from kie_ai_mcp_authors.package import Package
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 
 HEAD = """
     import itertools, socket
@@ -882,5 +883,5 @@ def test_plugin_of_pytest_costs_little() -> None:
         "import sys, pytest; before = set(sys.modules); import kie_ai_mcp._pytest_fixtures;"
         f"print([name for name in {heavy!r} if name in set(sys.modules) - before])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"

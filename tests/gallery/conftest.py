@@ -26,8 +26,8 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp.specs import Kind
+from tests.helpers import LIMIT_S
 
-LIMIT_S = 20.0
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

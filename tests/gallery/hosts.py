@@ -11,13 +11,14 @@ import mcp_types as types
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 
+from tests.helpers import LIMIT_S
+
 if TYPE_CHECKING:
     from tests.gallery.conftest import Browser
 
 GALLERY = "ui://kie/gallery"
 EVERYTHING: dict[str, Any] = {"serverTools": {}, "serverResources": {}, "openLinks": {}, "message": {}}
 NULL = "null"  # among `Host.answers`
-LIMIT_S = 20.0
 
 # Its frame is of the same origin, so that a test can look into it; the policy is what the specification asks of hosts.
 PAGE = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>A host</title>

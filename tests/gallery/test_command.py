@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests.helpers import LIMIT_S
+
 if TYPE_CHECKING:
     from tests.conftest import Environment
 
@@ -30,7 +32,7 @@ def run(environment: "Environment", tmp_path: Path) -> Run:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=LIMIT_S,
             check=False,
         )
 
@@ -93,5 +95,5 @@ def test_gallery_needs_no_key(run: Run) -> None:
 
 def test_importing_the_command_does_not_bring_pictures_or_the_protocol() -> None:
     code = "import sys, kie_ai_mcp._cli.gallery; print([name for name in ('PIL', 'av', 'mcp') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"

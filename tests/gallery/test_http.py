@@ -182,7 +182,7 @@ async def test_entries_are_not_built_again_while_nothing_is_written(
         assert (await client.get(address, headers={"If-None-Match": tag})).status_code == 200
 
 
-@pytest.mark.parametrize("seconds", [59, 61])
+@pytest.mark.parametrize("seconds", [30, 61])
 async def test_deleted_file_is_noticed_after_a_minute(
     past: Past, proxy: str, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:

@@ -11,6 +11,7 @@ from kie_ai_mcp import Outcome
 from kie_ai_mcp._gallery.page import write
 from tests.gallery.hosts import PAGE
 from tests.gallery.test_app import CARDS, LINK, PICTURES, WAKE, Stage, ready, staged
+from tests.helpers import LIMIT_S
 from tests.hosts.node import Missing, Node, install
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def official_page(packages: Node, tmp_path_factory: pytest.TempPathFactory) -> s
     source = Path(__file__).with_name("official_host.js")
     command = [str(next(places)), f"--outfile={bundle}", "--bundle", "--format=esm", "--charset=ascii"]
     env = {"NODE_PATH": str(packages.modules), "SYSTEMROOT": ""}
-    subprocess.run([*command, str(source)], check=True, timeout=60, capture_output=True, env=env)
+    subprocess.run([*command, str(source)], check=True, timeout=LIMIT_S, capture_output=True, env=env)
     head = PAGE.partition("<script>")[0]
     script = bundle.read_text(encoding="utf-8").replace("</", "<\\/")
     return f'{head}<script>const given = GIVEN;</script><script type="module">{script}</script>'

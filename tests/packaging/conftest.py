@@ -28,7 +28,6 @@ SCRIPT_LIMIT_S = 280.0
 FOREIGN = ("PYTHON", "VIRTUAL_", "XDG_")
 """Beginnings of variables that would lead a fresh environment elsewhere."""
 
-CALL_LIMIT_S = 20.0
 
 # The build back end's own interface, called as an installer calls it: first the sdist, then the wheel from that.
 # One process builds everything, where `uv build` would prepare an environment for each distribution.
@@ -227,7 +226,7 @@ def serve_from(environment: "Environment", tmp_path: Path) -> Serve:
             cwd=tmp_path,
         )
         with (tmp_path / "server.log").open("a", encoding="utf-8") as log:
-            async with Client(stdio_client(server, errlog=log), read_timeout_seconds=CALL_LIMIT_S) as client:
+            async with Client(stdio_client(server, errlog=log), read_timeout_seconds=LIMIT_S) as client:
                 yield client
 
     return start

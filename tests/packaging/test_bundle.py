@@ -124,7 +124,7 @@ def test_official_library_makes_the_command_that_is_tried_here(official: Node, c
         f"console.log(JSON.stringify(await getMcpConfigForManifest({json.dumps({**given, 'pathSeparator': '/'})})));"
     )
     command = [official.program, "--input-type=module", "--eval", script]
-    done = subprocess.run(command, cwd=official.modules, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=official.modules, capture_output=True, text=True, timeout=LIMIT_S, check=True)
     variables = {"__dirname": "/bundle", **DEFAULTS, **{f"user_config.{name}": value for name, value in chosen.items()}}
     assert json.loads(done.stdout.splitlines()[-1]) == replaced(CONFIG, variables)
 

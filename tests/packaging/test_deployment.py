@@ -167,7 +167,7 @@ def running(command: Sequence[str], **how: Any) -> Iterator["subprocess.Popen[st
 
 
 def asked(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)) as connection:
         headers = {"Content-Type": "application/json", **headers}
         connection.request(method, path, json.dumps(body) if body else None, headers)
         answer = connection.getresponse()

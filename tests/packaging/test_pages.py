@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import pytest
 
 from kie_ai_mcp import CONTRACT, testing
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import RunScript
@@ -171,7 +172,7 @@ def test_package_of_the_page_about_models_is_installed_and_holds_its_data(
 
 def test_excerpts_are_of_the_package_that_the_gateway_page_makes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kie_ai_mcp", "new-provider", "lantern", "--gateway"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=LIMIT_S, check=True)
     module = (tmp_path / "kie-ai-mcp-lantern/src/kie_ai_mcp_lantern/__init__.py").read_text(encoding="utf-8")
     page = (PAGES / "gateway.md").read_text(encoding="utf-8")
     excerpts = re.findall(r'^```python title="excerpt"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL)

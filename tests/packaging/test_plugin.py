@@ -13,7 +13,7 @@ import pytest
 
 from kie_ai_mcp._settings.settings import Settings, variable
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import data
+from tests.helpers import LIMIT_S, data
 from tests.packaging.hosting import Value, hosted, replaced
 from tests.packaging.unreleased import unreleased
 
@@ -84,7 +84,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone after the preparation of the release that is built."""
     folder = unreleased(tmp_path_factory.mktemp("released") / "clone")
     command = [sys.executable, "tools/release.py", PROJECT["version"]]
-    subprocess.run(command, cwd=folder, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, cwd=folder, capture_output=True, timeout=LIMIT_S, check=True)
     return folder
 
 

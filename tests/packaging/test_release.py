@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from kie_ai_mcp._settings.settings import SECRETS, Settings, variable
+from tests.helpers import LIMIT_S
 from tests.packaging.unreleased import RELEASE, unreleased
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ SCHEMA: dict[str, Any] = json.loads((ROOT / "tests/packaging/server.schema.json"
 def tool(name: str, *arguments: str, root: Path = ROOT, code: int = 0) -> "subprocess.CompletedProcess[str]":
     """Run a tool of the repository, or of a copy of it."""
     command = [sys.executable, str(root / "tools" / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

@@ -28,6 +28,7 @@ from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import current
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.conftest import Environment
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 Row = dict[str, Any]
 
-LIMIT_S = 10.0
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "promise", "version": "1"}}
 
 

@@ -21,7 +21,7 @@ from kie_ai_mcp._mcp.server import server_of
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import beside
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 from tests.wire.processes import CLIENT, PREFIX, STATELESS, Message
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Web:
 
     def __init__(self, url: str, stack: ExitStack) -> None:
         self.url, self.stack, self.session = url, stack, dict[str, str]()
-        self.client = stack.enter_context(httpx.Client(base_url=url, timeout=20, trust_env=False))
+        self.client = stack.enter_context(httpx.Client(base_url=url, timeout=LIMIT_S, trust_env=False))
 
     def exchange(self, message: Message, headers: Message) -> Iterator[Message]:
         """Post a request, and yield all that comes on its own stream until its answer."""

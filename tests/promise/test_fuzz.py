@@ -23,13 +23,13 @@ from kie_ai_mcp._service.caller import MOVED
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import KieError, Refused, TaskNotFound, Unknown, meaning_of, sound
 from kie_ai_mcp.readings import STATES
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.promise.conftest import Launch
 
 pytestmark = pytest.mark.usefixtures("restarts_are_cheap")
 
-LIMIT_S = 10.0
 BOUNDED = settings(
     max_examples=120,
     derandomize=True,

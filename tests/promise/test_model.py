@@ -35,11 +35,11 @@ from kie_ai_mcp._record.processes import LockFile
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, Refused, TaskNotFound, Unknown
 from tests.databases import Postgres, outside
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from kie_ai_mcp._flow.report import Report
 
-LIMIT_S = 30.0
 """Longer than any history takes on a busy machine; reached only where something is wrong."""
 PROMPTS = ("a fox", "an owl", "a hare")
 KEYS = (None, None, "key 1", "key 2")

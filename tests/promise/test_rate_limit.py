@@ -13,6 +13,7 @@ import pytest
 from kie_ai_mcp._flow import submit
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import current
+from tests.helpers import until
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
@@ -111,8 +112,7 @@ def test_request_that_was_not_made_gives_its_slot_back(
     sandbox.play("429:5*always")
     asked = server.ask("generate_nano_banana", prompt="The first fox")
     if "cancelled" in end:
-        while not any(seen.code == 429 for seen in sandbox.requests):
-            pass
+        until(lambda: any(seen.code == 429 for seen in sandbox.requests))
         server.cancel(asked)
     else:
         server.answer(asked)

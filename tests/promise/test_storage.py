@@ -142,11 +142,10 @@ def test_unrecorded_ending_is_reported_and_recorded_by_the_next_start(
 def test_full_disk_loses_no_paid_task(launch_in: "LaunchIn", sandbox: Sandbox, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         mark = tmp_path / "asked"
-        orders = {"at": "create", "when": "after", "do": "pause", "seconds": 0.2, "mark": str(mark)}
+        orders = {"at": "create", "when": "after", "do": "pause", "seconds": 0.5, "mark": str(mark)}
         with launch_in(disk, sandbox, orders, KIE_AI_OUTPUT_DIR="") as server:
             asked = server.ask(TOOL, prompt="A fox")
-            while not mark.exists():
-                pass
+            until(mark.exists)
             ballast = fill(disk)
             reply = data(server.answer(asked))
         (paid,) = sandbox.ledger

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kie_ai_mcp
+from tests.helpers import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,7 +85,9 @@ def lint_imports(folder: Path, sources: Iterable[Path]) -> "subprocess.Completed
         contracts.write(file)
     command = [sys.executable, "-c", LINT, "--config", str(folder / "contracts.ini"), "--no-cache"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources))}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
 
 
 def test_import_contracts_are_kept_by_every_package(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_import_contracts_are_kept_by_every_package(tmp_path: Path) -> None:
 )
 def test_import_contracts_hold_for_a_family_that_no_list_names(tmp_path: Path, line: str, broken: str | None) -> None:
     new = [sys.executable, "-m", "kie_ai_mcp", "new-provider", "tidal-wave", "--output", str(tmp_path / "tidal-wave")]
-    subprocess.run(new, capture_output=True, timeout=60, check=True)
+    subprocess.run(new, capture_output=True, timeout=LIMIT_S, check=True)
     module = tmp_path / "tidal-wave/src/kie_ai_mcp_tidal_wave/__init__.py"
     module.write_text(f"{module.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     done = lint_imports(tmp_path, [tmp_path / "tidal-wave/src"])
@@ -123,7 +126,7 @@ def test_public_names_and_modules_come_with_the_package_alone() -> None:
         )
     )
     code += "\nfor name in kie_ai_mcp.__all__: assert getattr(kie_ai_mcp, name) is not None and name in dir(kie_ai_mcp)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert not hasattr(kie_ai_mcp, "no_such_name")
 
@@ -149,7 +152,7 @@ def test_serving_does_not_pay_for_other_libraries() -> None:
         "plugins = loader.Plugins(Settings(), reserved=NAMES);"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -162,7 +165,7 @@ def test_start_imports_nothing_that_takes_long() -> None:
         "import sys; before = {*sys.modules}; import kie_ai_mcp.__main__; "
         f"print(sorted({heavy!r} & (sys.modules.keys() - before)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -172,5 +175,5 @@ def test_plugin_of_commands_is_imported_without_its_commands(plugin: str) -> Non
         f"import sys, kie_ai_mcp.hookspecs; before = set(sys.modules); import {plugin};"
         "print(sorted(set(sys.modules) - before), 'click' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == f"['{plugin}'] False"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from tests.gallery.conftest import BROWSERS
+from tests.helpers import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "plugins/sandbox/src/kie_ai_mcp_sandbox/data/clip.mp4"
@@ -32,7 +33,7 @@ def test_pictures_can_be_made_anew(tmp_path: Path) -> None:
 def test_clip_of_the_sandbox_can_be_made_anew_in_another_folder(tmp_path: Path) -> None:
     before = CLIP.stat()
     command = [sys.executable, "tools/pictures.py", "clip", "--output", str(tmp_path / "new")]
-    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, cwd=ROOT, capture_output=True, timeout=LIMIT_S, check=True)
     assert CLIP.stat().st_mtime_ns == before.st_mtime_ns
     with av.open(str(tmp_path / "new/clip.mp4")) as new, av.open(str(CLIP)) as kept:
         for clip in (new, kept):

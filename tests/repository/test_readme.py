@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.helpers import LIMIT_S
+
 UV = "python3 -m pip install --target .uv uv && .uv/bin/uv run"
 WINDOWS = "On Windows write `.uv\\bin\\uv` instead of `.uv/bin/uv`."
 ROOT = Path(__file__).parents[2]
@@ -57,7 +59,7 @@ def printed(client: str) -> dict[str, Any]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("KIE_AI_")}
     command = [sys.executable, "-m", "kie_ai_mcp", "install", client, "--print"]
     environ["KIE_AI_CONFIG"] = os.devnull
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=True)
     whole: dict[str, Any] = json.loads(done.stdout)
     return whole
 

@@ -15,6 +15,7 @@ import pytest
 
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -189,7 +190,7 @@ def test_lines_that_the_sandbox_can_serve_end_well(page: Path, at_the_sandbox: d
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LIMIT_S,
             check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"

@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.helpers import LIMIT_S
 from tests.service import facts
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ PRICES = """Words.
 def extract(kind: str, source: Path, target: Path) -> dict[str, bytes]:
     """Return the files that the tool writes, by name."""
     target.mkdir()
-    subprocess.run([sys.executable, TOOL, kind, source, target], timeout=60, check=True)
+    subprocess.run([sys.executable, TOOL, kind, source, target], timeout=LIMIT_S, check=True)
     return {path.name: path.read_bytes() for path in target.iterdir()}
 
 

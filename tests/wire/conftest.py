@@ -16,7 +16,8 @@ import pytest
 from mcp import Client
 
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.wire.processes import LIMIT_S, Child, Site
+from tests.helpers import LIMIT_S
+from tests.wire.processes import Child, Site
 
 if TYPE_CHECKING:
     from tests.conftest import Environment, ServeIn
@@ -152,7 +153,7 @@ def run_in(environment: "Environment") -> RunIn:
             env=environment(folder, sandbox, **settings),
             cwd=folder,
             encoding="utf-8",
-            timeout=60,
+            timeout=LIMIT_S,
             check=False,
         )
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 
+from tests.helpers import LIMIT_S
+
 Message = dict[str, Any]
 
-LIMIT_S = 20.0
 PREFIX = "io.modelcontextprotocol/"
 STATELESS = "2026-07-28"
 CLIENT = {"name": "by hand", "version": "1"}

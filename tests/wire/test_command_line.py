@@ -15,6 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.helpers import LIMIT_S
+
 if TYPE_CHECKING:
     from tests.conftest import Environment
     from tests.wire.conftest import Plant, Run, Spawn
@@ -56,7 +58,7 @@ class Demonstration:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; its exit code and what it said."""
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=LIMIT_S)
         return code, (self.folder / "said.txt").read_text("utf-8")
 
     def close(self) -> None:
@@ -237,8 +239,8 @@ def test_demo_makes_files_says_where_they_are_and_leaves_nothing_running(demonst
     assert "https://kie.ai/api-key" in said
     (command,) = [line for line in said.splitlines() if line.startswith("  ") and "install claude-desktop" in line]
     pasted = [*shlex.split(command)[:-2], "--version"]
-    subprocess.run(pasted, cwd=demonstration.folder, capture_output=True, timeout=60, check=True)
+    subprocess.run(pasted, cwd=demonstration.folder, capture_output=True, timeout=LIMIT_S, check=True)
     assert list(made.glob("*.part")) == []
     assert not list(demonstration.folder.rglob("tasks.db"))
     assert len(demonstration.below) >= 2
-    assert psutil.wait_procs(demonstration.below, timeout=5)[1] == []
+    assert psutil.wait_procs(demonstration.below, timeout=LIMIT_S)[1] == []

@@ -20,7 +20,7 @@ from mcp import Client
 
 from kie_ai_mcp._cli.main import cli
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
@@ -455,5 +455,5 @@ def test_serving_over_stdio_does_not_pay_for_the_web_server() -> None:
         "web = ('uvicorn', 'starlette', 'watchfiles', 'kie_ai_mcp._web.site', 'kie_ai_mcp_authors.reload');"
         "print([name for name in {*sys.modules} - sdk if name.startswith(web)])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"

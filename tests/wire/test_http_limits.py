@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
@@ -62,7 +62,7 @@ def attacked(site: "Site") -> Iterator["Site"]:
 
 def connect(site: "Site") -> socket.socket:
     host, port = site.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=LIMIT_S)
 
 
 def paid(rows: "Rows", folder: Path, prompt: str) -> list[str]:

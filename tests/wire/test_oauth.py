@@ -17,7 +17,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import until, unused_port
+from tests.helpers import LIMIT_S, until, unused_port
 from tests.issuer import RESOURCE, Issuer
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ async def test_client_of_the_sdk_gets_in_by_what_it_discovers(site_in: "SiteIn",
         auth = OAuthClientProvider(f"{url}/mcp", metadata, Storage(), show, come_back)
         with site_in(tmp_path, "--port", str(port), sandbox=None, **settings):
             async with (
-                httpx2.AsyncClient(auth=auth, trust_env=False, timeout=20) as http,
+                httpx2.AsyncClient(auth=auth, trust_env=False, timeout=LIMIT_S) as http,
                 Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
             ):
                 names = {tool.name for tool in (await client.list_tools()).tools}

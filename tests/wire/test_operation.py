@@ -18,7 +18,7 @@ from pytest_httpserver import HTTPServer
 
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Wire
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 from tests.hosts.talk import Posts
 from tests.wire.processes import STATELESS
 
@@ -154,7 +154,7 @@ def test_traceback_is_a_field_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "fails.py").write_text(source, encoding="utf-8")
     environ = {"KIE_AI_API_KEY": "key-of-the-tests", "KIE_AI_LOG_FORMAT": "json", "HOME": str(tmp_path)}
     command = [sys.executable, str(tmp_path / "fails.py")]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     lines = [*map(json.loads, done.stderr.splitlines())]
     ours = "kie_ai_mcp._settings.logging"
     assert [line["logger"] for line in lines] == ["py.warnings", ours, "stderr", ours]

@@ -16,10 +16,10 @@ import pytest
 from kie_ai_mcp._web.sites import LOOK_S
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.databases import Postgres
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 from tests.hosts.talk import Posts
 from tests.wire.conftest import RunIn, SiteIn
-from tests.wire.processes import LIMIT_S, STATELESS, Message, Site
+from tests.wire.processes import STATELESS, Message, Site
 
 PROMPT = "Adas secret fox"
 NOBODYS = "0f" * 16  # an id that no task has

@@ -25,7 +25,7 @@ from kie_ai_mcp._settings.load import load_settings
 from kie_ai_mcp._start.memory import Memory
 from kie_ai_mcp._start.remembered import FILL_COMMAND, Start
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 from tests.wire.processes import CLIENT, PREFIX, STATELESS
 
 if TYPE_CHECKING:
@@ -241,7 +241,14 @@ def said_at_once(command: list[str], environ: dict[str, str], folder: Path, revi
     asked_for = [*first, *({"id": method, "method": method, **more} for method in LISTS)]
     text = "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in asked_for)
     done = subprocess.run(
-        command, input=text, env=environ, cwd=folder, capture_output=True, encoding="utf-8", timeout=20, check=False
+        command,
+        input=text,
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT_S,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line)["result"] for line in done.stdout.splitlines()]
@@ -292,7 +299,7 @@ def test_every_way_to_launch_the_server_has_its_memory(environment: "Environment
         "uv run": [str(uv), "run", "--no-project", "--offline", "--python", sys.executable, script],
     }[form]
     environ = environment(tmp_path, KIE_AI_DB_PATH="")
-    subprocess.run([*command, FILL_COMMAND], env=environ, cwd=tmp_path, timeout=20, check=True)
+    subprocess.run([*command, FILL_COMMAND], env=environ, cwd=tmp_path, timeout=LIMIT_S, check=True)
     assert len(said_at_once(command, environ, tmp_path, "2025-11-25")) == 1 + len(LISTS)
     assert not [*tmp_path.rglob("tasks.db*")]
 
@@ -701,7 +708,7 @@ def test_memory_of_a_provider_that_no_longer_loads_is_forgotten(
 def test_closed_stream_ends_the_server(environment: "Environment", tmp_path: Path, closed: str) -> None:
     command = f'exec "{sys.executable}" -m kie_ai_mcp {closed}'
     done = subprocess.run(
-        ["/bin/sh", "-c", command], env=environment(tmp_path), input=b"", cwd=tmp_path, timeout=20, check=False
+        ["/bin/sh", "-c", command], env=environment(tmp_path), input=b"", cwd=tmp_path, timeout=LIMIT_S, check=False
     )
     assert done.returncode == 0
 
@@ -758,7 +765,7 @@ def test_current_folder_that_is_gone_leads_to_a_usual_start(environment: "Enviro
     gone.mkdir()
     command = f'rmdir "{gone}"; exec "{sys.executable}" -P -m kie_ai_mcp'
     environ = environment(tmp_path, KIE_AI_LOG_LEVEL="error") | {"KIE_AI_UPLOAD_ROOTS": "./x"}
-    done = subprocess.run(["/bin/sh", "-c", command], env=environ, input=b"", cwd=gone, timeout=20, check=False)
+    done = subprocess.run(["/bin/sh", "-c", command], env=environ, input=b"", cwd=gone, timeout=LIMIT_S, check=False)
     assert done.returncode == 0
 
 
@@ -769,7 +776,9 @@ def test_strict_server_is_checked_whatever_it_is_asked(
     (tmp_path / "tasks.db").write_text("no database")
     command = [sys.executable, "-m", "kie_ai_mcp", "serve", "--strict"]
     environ = environment(tmp_path, **ON_DEMAND)
-    done = subprocess.run(command, env=environ, input=b"", cwd=tmp_path, capture_output=True, timeout=20, check=False)
+    done = subprocess.run(
+        command, env=environ, input=b"", cwd=tmp_path, capture_output=True, timeout=LIMIT_S, check=False
+    )
     assert done.returncode == 2
 
 

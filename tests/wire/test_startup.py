@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.conftest import Rows
@@ -163,7 +164,7 @@ def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
         finally:
             # A connection that says nothing ends it.
             socket.create_connection(listener.getsockname()).close()
-            thread.join(timeout=10)
+            thread.join(timeout=LIMIT_S)
 
 
 @pytest.fixture(scope="module")

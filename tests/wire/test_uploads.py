@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import until
+from tests.helpers import LIMIT_S, until
 
 if TYPE_CHECKING:
     from tests.wire.conftest import RunIn, SiteIn
@@ -64,7 +64,7 @@ def nothing_stays(site: "Site", folder: Path) -> Iterator[None]:
 
 def connect(site: "Site", head: str, body: bytes = b"", token: str = TOKEN) -> socket.socket:
     """Send the beginning of an upload by hand."""
-    client = socket.create_connection(("127.0.0.1", int(site.url.rpartition(":")[2])), timeout=20)
+    client = socket.create_connection(("127.0.0.1", int(site.url.rpartition(":")[2])), timeout=LIMIT_S)
     start = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{head}\r\n\r\n"
     client.sendall(start.encode() + body)
     return client

@@ -12,10 +12,9 @@ from kie_ai_mcp._flow import engine as engine_module
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ReadFailed, Refused
+from tests.helpers import LIMIT_S
 
 pytestmark = pytest.mark.anyio
-
-LIMIT_S = 5.0
 
 
 @pytest.fixture

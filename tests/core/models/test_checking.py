@@ -14,6 +14,7 @@ from kie_ai_mcp._models.checking import Findings, check, fault_of_schema, why_un
 from kie_ai_mcp._models.samples import usual_input
 from kie_ai_mcp._models.wording import field_lines
 from tests.core.models.examples import A, B, C, model
+from tests.helpers import LIMIT_S
 
 FOX = model(required=("prompt",))
 FULL = {
@@ -451,7 +452,7 @@ def test_schema_of_a_service_is_judged(schema: Any, words: str) -> None:
 
 def test_checks_load_the_schema_library_only_when_asked() -> None:
     code = "import sys, kie_ai_mcp._models.checking; print('jsonschema' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "False"
 
 

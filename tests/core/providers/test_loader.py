@@ -23,6 +23,7 @@ from kie_ai_mcp._settings.installation import install_command
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import ConfigError, ReadFailed
 from kie_ai_mcp.hookspecs import FIRST_PARTY
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.core.conftest import Publish
@@ -553,7 +554,7 @@ def test_what_a_provider_prints_while_it_is_loaded_never_reaches_stdout(publish:
         env={**os.environ, "PYTHONPATH": path, "KIE_AI_ENABLED_PROVIDERS": "noisy,broken"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=LIMIT_S,
         check=True,
     )
 

@@ -12,6 +12,7 @@ import pytest
 
 from kie_ai_mcp._providers.loader import Plugins
 from kie_ai_mcp._settings.settings import Settings
+from tests.helpers import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.core.conftest import Publish
@@ -50,7 +51,9 @@ def start(site: Path, tmp_path: Path) -> Start:
 
     def run() -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", SCRIPT]
-        return subprocess.run(command, env=env, capture_output=True, text=True, input="line", timeout=20, check=False)
+        return subprocess.run(
+            command, env=env, capture_output=True, text=True, input="line", timeout=LIMIT_S, check=False
+        )
 
     return run
 

@@ -20,6 +20,7 @@ from kie_ai_mcp._settings.installation import (
     shell_words,
     typed_command,
 )
+from tests.helpers import LIMIT_S
 
 SERVER, CORE = "kie-ai-mcp-server", "kie-ai-mcp-core"
 Environment = Callable[..., None]
@@ -226,7 +227,7 @@ print([made_by(), *installed_names(), change_words(["/x.whl"]), install_command(
             cwd=target,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=LIMIT_S,
             check=True,
         )
         return done.stdout.splitlines()

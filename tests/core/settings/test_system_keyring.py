@@ -12,6 +12,7 @@ import pytest
 from kie_ai_mcp._settings import system_keyring
 from kie_ai_mcp._settings.load import find_origins, load_settings
 from kie_ai_mcp.errors import ConfigError
+from tests.helpers import LIMIT_S
 from tests.keyrings import FileKeyring, key_in, keyring_in, put_key
 
 KEY = "a-key-of-the-keyring-0123"
@@ -54,7 +55,7 @@ def test_library_is_imported_only_where_the_file_names_the_keyring(settings_file
     )
     for written, imported in (text, "False"), ('api_key = "keyring"', "True"):
         settings_file.write_text(written, "utf-8")
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
         assert done.stdout.strip() == imported, done.stderr
 
 

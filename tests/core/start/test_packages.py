@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.helpers import LIMIT_S
+
 START = "from kie_ai_mcp._start.packages import defer_packages; defer_packages(); import sys; "
 
 
@@ -14,7 +16,7 @@ def said(program: str) -> str:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
         stdin=subprocess.DEVNULL,
     )

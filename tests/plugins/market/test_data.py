@@ -15,6 +15,7 @@ import pytest
 
 import kie_ai_mcp_market
 from kie_ai_mcp import LiveCatalogue, Media, Model, PriceLine, Rule
+from tests.helpers import LIMIT_S
 from tests.service import facts
 
 ROOT = Path(__file__).parents[3]
@@ -202,7 +203,7 @@ def test_family_holds_the_same_models_as_market(family: str) -> None:
 
 def test_copies_of_market_and_the_families_are_what_the_tool_makes_of_the_facts() -> None:
     command = [sys.executable, TOOL, "facts", "tests/service"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), f"uv run python {TOOL} facts tests/service"
 
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 
 Connect = Callable[[Sandbox], httpx.Client]
 
@@ -62,7 +63,7 @@ def test_callback_has_the_body_of_the_status_answer(connect: Connect, listener: 
     with Sandbox(speed=100) as sandbox:
         client = connect(sandbox)
         made = create(client, listener.url)
-        headers, body = listener.posts.get(timeout=5)
+        headers, body = listener.posts.get(timeout=LIMIT_S)
         assert body == client.get("jobs/recordInfo", params={"taskId": made}).json()
         assert json.loads(json.loads(body["data"]["param"])["input"]) == {"prompt": "a fox"}
         assert "x-webhook-signature" not in headers
@@ -71,14 +72,14 @@ def test_callback_has_the_body_of_the_status_answer(connect: Connect, listener: 
 def test_callback_of_a_failed_task_has_code_501(connect: Connect, listener: Listener) -> None:
     with Sandbox(speed=100) as sandbox:
         create(connect(sandbox), listener.url, "a fox [fail]")
-        _, body = listener.posts.get(timeout=5)
+        _, body = listener.posts.get(timeout=LIMIT_S)
         assert (body["code"], body["data"]["state"]) == (501, "fail")
 
 
 def test_callback_is_signed_when_there_is_a_key(connect: Connect, listener: Listener) -> None:
     with Sandbox(speed=100, webhook_key="secret") as sandbox:
         made = create(connect(sandbox), listener.url)
-        headers, _ = listener.posts.get(timeout=5)
+        headers, _ = listener.posts.get(timeout=LIMIT_S)
         timestamp = headers["x-webhook-timestamp"]
         message = f"{made}.{timestamp}".encode()
         assert abs(int(timestamp) - time.time()) < 5
@@ -93,18 +94,18 @@ def test_callback_waits_for_a_held_task(connect: Connect, listener: Listener) ->
         sandbox.advance(100)
         assert listener.posts.empty()
         sandbox.finish(made, fail="asleep")
-        assert listener.posts.get(timeout=5)[1]["data"]["failMsg"] == "asleep"
+        assert listener.posts.get(timeout=LIMIT_S)[1]["data"]["failMsg"] == "asleep"
 
 
 def test_callback_is_repeated_three_times_at_most(connect: Connect, listener: Listener) -> None:
     listener.answers = [500, 302, 404, 500, 500]
     with Sandbox(speed=1000) as sandbox:
         create(connect(sandbox), listener.url)
-        bodies = [listener.posts.get(timeout=5)[1] for _ in range(4)]
+        bodies = [listener.posts.get(timeout=LIMIT_S)[1] for _ in range(4)]
         assert bodies == [bodies[0]] * 4
         create(connect(sandbox), listener.url)
         # The fifth refusal was left for the next task: the first one was not asked for a fifth time.
-        assert listener.posts.get(timeout=5)[1] != bodies[0]
+        assert listener.posts.get(timeout=LIMIT_S)[1] != bodies[0]
 
 
 def test_callback_that_reaches_no_server_disturbs_nothing(connect: Connect) -> None:
@@ -123,6 +124,6 @@ def test_task_that_was_forgotten_is_not_called_back(connect: Connect, listener: 
         sandbox.reset()
         create(client, listener.url, "remembered")
         sandbox.advance(10)
-        _, body = listener.posts.get(timeout=5)
+        _, body = listener.posts.get(timeout=LIMIT_S)
         assert "remembered" in body["data"]["param"]
         assert listener.posts.empty()

@@ -10,13 +10,14 @@ import pytest
 
 from kie_ai_mcp_sandbox.faults import KINDS, Fault, Plan, parse_fault, parse_plan
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 
 KEY = "key-of-the-tests"
 BODY = json.dumps({"model": "google/nano-banana", "input": {"prompt": "a fox"}}).encode()
 
 
 def dial(sandbox: Sandbox) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", sandbox.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", sandbox.port), timeout=LIMIT_S)
 
 
 def ask(connection: socket.socket, method: str = "POST", path: str = "/api/v1/jobs/createTask") -> None:

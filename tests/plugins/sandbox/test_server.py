@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from kie_ai_mcp_sandbox import command, kie_describe_provider, kie_register_commands
 from kie_ai_mcp_sandbox.server import Sandbox
 from kie_ai_mcp_sandbox.wire import Protocol
+from tests.helpers import LIMIT_S
 
 Connect = Callable[[Sandbox], httpx.Client]
 
@@ -68,7 +69,7 @@ def test_stopping_while_a_client_waits_ends_its_wait(connect: Connect, caplog: p
         deadline = time.monotonic() + 5
         while not sandbox.ledger:
             assert time.monotonic() < deadline
-    thread.join(timeout=5)
+    thread.join(timeout=LIMIT_S)
     assert len(failures) == 1
     assert caplog.records == []
 
@@ -210,7 +211,7 @@ def test_command_serves_until_a_signal_and_ends_well(
     assert [answer["code"] for answer in answers] == [455, 455, 200]
     assert answers[2]["data"] == 5
     process.send_signal(number)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=LIMIT_S) == 0
     assert rest(process.stdout).endswith("export KIE_AI_API_KEY=k\n")
     assert rest(process.stderr) == ""
 
@@ -222,7 +223,7 @@ def test_command_ends_with_its_stdin(served: Callable[..., tuple[subprocess.Pope
     assert codes == [200, 429]
     assert process.stdin
     process.stdin.close()
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=LIMIT_S) == 0
     assert rest(process.stderr) == ""
     process.stdin = None
 
