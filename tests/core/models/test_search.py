@@ -1,6 +1,8 @@
 """Search: everyday words lead to a right tool or model within the first three lines."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,7 +95,61 @@ def test_everyday_words_find_the_right_thing_in_three_lines(everything: list[Off
     assert set(REQUESTS[words]) & set(first), first
 
 
+README = {
+    "Make a picture of a lighthouse above a sea of clouds, 16:9.": "generate_seedream_image",
+    "Remove the background of ~/Pictures/shoe.jpg and put it on a wooden table.": "remove_background",
+    "Turn that into a clip of 5 seconds; the cheapest way, please. What will it cost?": "generate_runway_gen3_video",
+    "Let the person in this photo say what I recorded in ~/Music/hello.mp3.": "generate_talking_video",
+    "Write a cheerful song about Monday, 2 minutes, and show me the lyrics first.": "generate_music",
+    "Which models make a clip larger and sharper, and for how much?": "upscale_video",
+}
+"""What the README proposes to ask for."""
+
+SPEAKERS = {
+    **dict.fromkeys(
+        (
+            "photo of a person says my recording",
+            "make this photo say hello",
+            "let this face speak with my voice",
+            "let my grandmother's portrait say what I recorded",
+            "my dog's photo should speak this recording",
+            "the woman in the picture speaks my voice message",
+            "make my avatar say this audio",
+            "lip sync this photo to my recording",
+            "let her say what is in hello.wav",
+            "make the man in this picture sing my song",
+            "a video in which the photo reads my recording",
+            "clip of my face saying what I recorded",
+            "animate this portrait so that it says my recording",
+            "the character in this drawing talks",
+            "make ~/Pictures/face.jpg speak ~/Music/song.wav",
+            "turn my selfie into a singing video with this song",
+            "cheapest way to let this portrait speak my recording",
+        ),
+        "generate_talking_video",
+    ),
+    "talking photo with Kling": "generate_kling_avatar_video",
+    "make this clip say my recording": "lip_sync_video",
+    "edit ~/Videos/me.mp4 so that I say what is in new.wav": "lip_sync_video",
+    "read this story with the voice of a woman": "generate_speech",
+    "a speech in the voice of an old man": "generate_speech",
+    "a song that a girl sings with a sad voice": "generate_music",
+    "cover this song with my voice": "cover_music",
+    "remove the background of ~/Pictures/talking-head.png": "remove_background",
+    "separate ~/Videos/song.mp3 into stems": "separate_music",
+    "a poster that says SALE": "generate_seedream_image",
+    "a photo of a sign that says open": "generate_seedream_image",
+    "make a picture of a man talking on the phone": "generate_seedream_image",
+    "a clip of a man who sings": "generate_veo3_video",
+    "video of a woman talking": "generate_veo3_video",
+    "clip with speech": "generate_veo3_video",
+    "2 minutes of music": "generate_music",
+}
+"""Words for what is to speak, and words that sound like them."""
+
 FIRST = {
+    **README,
+    **SPEAKERS,
     "music": "generate_music",
     "a song about rain": "generate_music",
     "text to speech": "generate_speech",
@@ -119,8 +175,39 @@ FIRST = {
 
 
 @pytest.mark.parametrize("words", FIRST)
-def test_tool_that_does_just_what_is_asked_comes_first(everything: list[Offer], words: str) -> None:
-    assert best(everything, words, None, None)[0].name == FIRST[words]
+def test_tool_that_does_just_what_is_asked_comes_first(opened: App, everything: list[Offer], words: str) -> None:
+    wish, _ = wish_in(words)
+    assert best(offers(opened.engine, wish) if wish else everything, words, None, None)[0].name == FIRST[words]
+
+
+def test_readme_asks_for_what_the_search_is_tried_with() -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8").partition("## Ask for something")[2]
+    assert re.findall(r'^- "(.+)"$', text.partition("\n## ")[0], re.MULTILINE) == [*README]
+
+
+@pytest.mark.parametrize(
+    "words", ["cheapest clip with speech", "cheap video with sound", "cheapest 5 second video that has dialogue"]
+)
+def test_clip_with_sound_is_cheapest_at_its_price_with_sound(opened: App, words: str) -> None:
+    found = best(offers(opened.engine, wish_in(words)[0]), words, None, None)
+    assert "with sound" in found[0].line
+    assert (found[0].name, found[0].credits) == ("generate_seedance_video", 35.0)
+    assert {offer.kind for offer in found} == {"video"}
+    assert all(offer.fits for offer in found[:5])
+    assert "generate_runway_gen3_video" not in {offer.name for offer in found}
+
+
+@pytest.mark.parametrize("words", ["cheapest silent clip", "cheapest video without sound", "cheapest video"])
+def test_clip_for_which_no_sound_is_asked_has_its_price_without(opened: App, words: str) -> None:
+    found = best(offers(opened.engine, wish_in(words)[0]), words, None, None)
+    assert found[0].name == "generate_runway_gen3_video"
+    assert "with sound" not in found[0].line
+
+
+def test_lowest_price_with_sound_is_of_a_model_that_has_it(opened: App) -> None:
+    prices = {offer.name: offer.price for offer in offers(opened.engine, Wish(sound=True))}
+    assert prices["generate_kling_video"] == "usually 90 credits"
+    assert prices["generate_veo3_video"] == "usually 60 credits, from 30"
 
 
 def test_what_does_all_that_is_asked_comes_before_what_does_a_part(everything: list[Offer]) -> None:
@@ -305,9 +392,15 @@ def test_prices_are_compared_at_the_length_and_resolution_that_are_asked_for(ope
         ("synth music of the 80s", Wish()),
         ("0.75 min", Wish(45.0)),
         ("1:30 min and 1,000 s", Wish()),
+        ("5 s clip with speech", Wish(5.0, "", True)),
+        ("a film in which people speak", Wish(sound=True)),
+        ("a video without sound", Wish()),
+        ("my video with sound", Wish()),
+        ("dub a video with my voice", Wish()),
+        ("voice over for a video", Wish()),
     ],
 )
-def test_length_and_resolution_are_read_in_the_words_of_people(words: str, wish: Wish) -> None:
+def test_length_resolution_and_sound_are_read_in_the_words_of_people(words: str, wish: Wish) -> None:
     assert wish_in(words)[0] == wish
 
 

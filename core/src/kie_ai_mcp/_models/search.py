@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import Any
 
 from kie_ai_mcp._models.catalogue import Entry
-from kie_ai_mcp._models.lengths import NO_WISH, Wish, input_with, settings_of, wish_in
+from kie_ai_mcp._models.lengths import NO_WISH, SOUND, Wish, has_sound, input_with, settings_of, wish_in
 from kie_ai_mcp._models.limits import model_of
 from kie_ai_mcp._models.pricing import estimate, least
 from kie_ai_mcp._models.samples import usual_input
+from kie_ai_mcp._models.talking import speaker_in
 from kie_ai_mcp._models.wording import usual_price
 from kie_ai_mcp._providers.selection import RANKS
 from kie_ai_mcp._providers.tools import BoundTool
@@ -76,7 +77,7 @@ EMPTY = frozenset(
     _ordered(
         "a an and any are as at be by can do for from generate create get give have how i in into is it its make me my "
         "of on or please some that the them then this to use using want what with would you your costs out up one "
-        "new prices much credits two three four five several different variants variations"
+        "about write new prices much credits show two three four five several different variants variations"
     )
 )
 SAID = {key: {*_ordered(said)} for key, said in MEANT.items()}
@@ -160,9 +161,12 @@ def offer_of_model(entry: Entry, sent: Mapping[str, Any] | None = None, wish: Wi
     makes = f"{model.title}, {model.task.replace('-', ' ')}" + ("" if model.kind in model.task else f", {model.kind}")
     priced_input = usual_input(model) if sent is None else sent
     credits, settings = estimate(model, priced_input, usual=True).credits, settings_of(model, priced_input)
+    if wish.sound and has_sound(model, priced_input):
+        settings = ", ".join(filter(None, [settings, SOUND]))
     ours = credits if entry.unit == "credits" else None  # other units can't be compared
     fields, state = " ".join(model.input["properties"]), model.availability
-    fits, needed = not wish or wished is not None or wish.is_met(settings), model.input.get("required", ())
+    fits = not wish or wished is not None or wish.is_met(settings, model, priced_input)
+    needed = model.input.get("required", ())
     about = (entry.provider, fields, settings, fits, _kinds(model.media), _needs(model.media, needed))
     return Offer(entry.name, makes, model.kind, model.task, price, model.tool, state, ours, *about)
 
@@ -213,8 +217,9 @@ def default_of_tool(tool: BoundTool, entries: Mapping[str, Entry], wish: Wish = 
     request = request.otherwise if request and request.model is None and request.otherwise else request
     if request is None or (entry := entries.get(request.model or "")) is None:
         return None
-    sent = request.body["input"] if entry.model.wrapped else request.body
-    return offer_of_model(entry, sent, wish)
+    offer = offer_of_model(entry, request.body["input"] if entry.model.wrapped else request.body, wish)
+    # What may have the wish in another call costs the same there, where no price depends on it.
+    return replace(offer, fits=offer.fits or (not offer.settings and wish.fields(tool.arguments.schema) is not None))
 
 
 def lowest_of_tool(tool: BoundTool, entries: Mapping[str, Entry], wish: Wish = NO_WISH) -> float | None:
@@ -228,7 +233,8 @@ def lowest_of_tool(tool: BoundTool, entries: Mapping[str, Entry], wish: Wish = N
     for word in tool.arguments.schema["properties"].get("model", {}).get("enum", ()):
         request = _wished_call(tool, wish, model=word)
         if request is not None and (entry := entries.get(request.model or "")) is not None:
-            prices.append(least(entry.model, request.body["input"] if entry.model.wrapped else request.body))
+            sent = request.body["input"] if entry.model.wrapped else request.body
+            prices += [least(entry.model, sent)] if not wish or offer_of_model(entry, sent, wish).fits else []
         elif request is not None and request.gateway == KIE:
             prices.append(request.estimated_credits)
     return min((price for price in prices if price), default=None)
@@ -236,9 +242,11 @@ def lowest_of_tool(tool: BoundTool, entries: Mapping[str, Entry], wish: Wish = N
 
 def _wished_call(tool: BoundTool, wish: Wish, **chosen: Any) -> Submission | None:
     """Return the request of the least call with a wish, or without it where the tool does not take it."""
-    fields = wish.fields(tool.arguments.schema) if wish else None
-    request = _least_call(tool, **chosen, **fields) if fields else None
-    return request or _least_call(tool, **chosen)
+    for each in (wish, replace(wish, sound=False)):  # a tool whose clips always have sound has no word for it
+        fields = each.fields(tool.arguments.schema) if each else None
+        if fields and (request := _least_call(tool, **chosen, **fields)):
+            return request
+    return _least_call(tool, **chosen)
 
 
 def _least_call(tool: BoundTool, **chosen: Any) -> Submission | None:
@@ -260,10 +268,15 @@ def dearness(model: Offer) -> tuple[bool, str, float]:
 
 def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None) -> list[Offer]:
     """Return the offers that fit best, current ones first."""
-    wish, words = wish_in(words)
+    offers, (wish, words) = [*offers], wish_in(words)
     words = OF_TEXT.sub("", words)
     words = f"{words} video" if MOVING.search(words) else words
     asked = _with_change(_wanted(words), words)
+    by_price = 1 if CHEAP & asked else -1 if DEAREST & asked else 0
+    if wish.sound:
+        asked = _of_a_sounding_clip(asked, named=not by_price)
+    elif speaker := speaker_in(words):
+        asked = _of_a_speaker(asked, speaker, offers)
     wishes = asked - CHEAP - FAST - BEST
     fits = [offer for offer in offers if kind in {None, offer.kind} and task in {None, offer.task}]
     if not wishes and task is None:  # nothing in particular is meant
@@ -273,13 +286,15 @@ def best(offers: Iterable[Offer], words: str, kind: str | None, task: str | None
     gains = [_gains(offer, wishes, minor) for offer in fits]
     if any(wish in KEYS and not any(gain[wish] for gain in gains) for wish in wishes):
         return []
+    most = NEAR * max((sum(gain.values()) for gain in gains), default=0)
+    if not any(offer.fits for offer, gain in zip(fits, gains, strict=True) if sum(gain.values()) >= most):
+        wish = NO_WISH  # nothing that is asked for has such a length
     offered = {wish for gain in gains for wish in wishes if gain[wish]}
     pairs = zip(fits, gains, strict=True)
     scored = [(_score(offer, gain, asked, minor, offered, wish), offer) for offer, gain in pairs]
     if wishes:
         scored = [(score, offer) for score, offer in scored if score > 0]
     is_new = _is_new_picture(asked) and not POINTING.search(words)
-    by_price = 1 if CHEAP & asked else -1 if DEAREST & asked else 0
     if by_price:
         top = max((score for score, _ in scored), default=0)
         scored = [(score, offer) for score, offer in scored if not wishes or score >= NEAR * top]
@@ -320,9 +335,26 @@ def _with_change(asked: set[str], text: str) -> set[str]:
     return asked - SAID["extend"] - {"extend"} | {"edit"}
 
 
+def _of_a_sounding_clip(asked: set[str], *, named: bool) -> set[str]:
+    """Return the words of a wish for a clip with sound, of which all that have it are one; or `named` by its sort."""
+    heard = {word for word in asked if {word, *KEYS.get(word, ())} & {"speech", "sound", "audio", "music", "lipsync"}}
+    spoken = {"speech"} if any(word == "sing" or "lipsync" in KEYS.get(word, ()) for word in heard) else heard
+    return asked - heard | (spoken if named else set())
+
+
+def _of_a_speaker(asked: set[str], speaker: str, offers: Iterable[Offer]) -> set[str]:
+    """Return the words of a wish for a photo or video that is to speak: what it says, and who, names no tool."""
+    named = chain.from_iterable(_tokens(_ordered(offer.name)) for offer in offers if offer.task == "lip-sync")
+    kept = asked & ({*named} - KNOWN | CHEAP | FAST | BEST)
+    if speaker == "nobody":  # the words are written in a picture, or one who speaks is seen in it
+        seen = {word for word in asked if not KEYS.get(word, set()) & {"speech", "lipsync", "talking"}}
+        return seen if any({"video", "image"} & KEYS.get(word, {word}) for word in seen) else seen | {"picture"}
+    return kept | {"talking" if speaker == "photo" else "lipsync", speaker}
+
+
 def _qualities(text: str) -> set[str]:
     """Return the words for what comes with a thing, which are not the thing itself: music with lyrics."""
-    thing, more = re.split(" with | from |$", text.lower(), maxsplit=1)
+    thing, more = re.split(" with | from | and show |$", text.lower(), maxsplit=1)
     return _tokens(_ordered(more)) if KNOWN & _tokens(_ordered(thing)) else set()
 
 
