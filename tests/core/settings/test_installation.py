@@ -15,6 +15,7 @@ from kie_ai_mcp._settings import installation
 from kie_ai_mcp._settings.installation import (
     PREVIEW,
     change_words,
+    for_any_shell,
     install_command,
     server_command,
     shell_words,
@@ -308,6 +309,50 @@ def test_what_is_typed_is_what_started_the_program(
     program, arguments = server_command()
     monkeypatch.setattr(shutil, "which", lambda _: program)
     assert typed_command().split() == [Path(program).stem, *arguments]
+
+
+def test_command_for_any_shell_is_a_path_though_the_server_itself_finds_the_name(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment(".venv", **USUAL)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("UV", str(tmp_path / ".uv" / "bin" / "uv"))  # as `uv run` does, with the program on PATH
+    program, arguments = server_command()
+    monkeypatch.setattr(shutil, "which", lambda _: program)
+    typed_command.cache_clear()
+    assert typed_command(anywhere=True) == shell_words([program, *arguments])
+
+
+@pytest.mark.parametrize("has_pip", [False, True])
+def test_package_is_installed_for_this_program_from_any_shell(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, has_pip: bool
+) -> None:
+    environment(".venv", **USUAL)
+    monkeypatch.setattr(installation, "find_spec", lambda _: object() if has_pip else None)
+    monkeypatch.setenv("UV", "/opt/uv")
+    pip = [sys.executable, "-m", "pip"] if has_pip else ["/opt/uv", "pip"]
+    python = [] if has_pip else ["--python", sys.executable]
+    told = f"Convert it, or run: {install_command(PREVIEW)}"
+    whole = shell_words([*pip, "install", *python, PREVIEW])
+    assert for_any_shell(told) == f"Convert it, or run: {whole}"
+    assert for_any_shell(whole) == whole
+
+
+def test_uvx_that_no_shell_finds_is_typed_by_its_path(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment("archive-v0", **USUAL)
+    uvx = tmp_path / ".uv" / "bin" / ("uvx.exe" if os.name == "nt" else "uvx")
+    uvx.parent.mkdir(parents=True)
+    uvx.touch()
+    monkeypatch.setenv("UV", str(uvx.with_name("uv")))
+    monkeypatch.chdir(tmp_path)
+    typed_command.cache_clear()
+    assert typed_command(anywhere=True) == f"uvx {SERVER}"
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    typed_command.cache_clear()
+    assert typed_command(anywhere=True) == shell_words([str(uvx), SERVER])
+    assert typed_command() == shell_words([str(uvx.relative_to(tmp_path)), SERVER])
 
 
 def test_entry_of_a_run_in_a_checkout_names_the_project_and_what_was_added(

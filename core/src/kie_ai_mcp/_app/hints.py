@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._settings.installation import typed_command, with_commands
+from kie_ai_mcp._settings.installation import for_any_shell
 from kie_ai_mcp._settings.settings import APP
 from kie_ai_mcp._settings.sources import IN_CLIENT
 from kie_ai_mcp.errors import KEYS_PAGE
@@ -37,12 +37,13 @@ def for_user(engine: Engine, value: Value) -> Value:
     """Return text of an answer, or its data, with hints that its user can follow.
 
     Commands are as they are typed in any folder, by the program's path: a server that a client starts is mostly on no
-    shell's PATH. Users who may be on other machines can type no command of this one, and read its bare name. To users
-    who are no administrators what only one can do is said as such. What is quoted stays as it is.
+    shell's PATH. Those of pip name its environment. Users who may be on other machines can type no command of this one,
+    and read its bare name. To users who are no administrators what only one can do is said as such. What is quoted
+    stays as it is.
     """
     text: Any = value
     if engine.links is None:
-        text = _typed(_typed_text, text, (APP,))
+        text = _typed(for_any_shell, text, (APP, "pip install"))
     if engine.life.is_over_http:
         text = _typed(_at_server, text, (IN_CLIENT,))
     return cast(Value, text if engine.record.sees_all else _for_no_administrator(engine, text))
@@ -63,10 +64,6 @@ def _typed(change: Callable[[str], str], value: Any, words: tuple[str, ...] = ("
     if isinstance(value, dict):
         return {name: each if name in QUOTED_FIELDS else _typed(change, each, words) for name, each in value.items()}
     return [_typed(change, each, words) for each in value] if isinstance(value, list) else value
-
-
-def _typed_text(line: str) -> str:
-    return with_commands(line, typed_command(anywhere=True))
 
 
 def _at_server(line: str) -> str:

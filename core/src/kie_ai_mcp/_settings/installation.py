@@ -132,19 +132,25 @@ def with_commands(text: str, typed: str) -> str:
 def typed_command(*, anywhere: bool = False) -> str:
     """Return how a person starts this installation from the current folder, for a shell: what they typed themselves.
 
-    With `anywhere` it holds in every folder.
+    With `anywhere` it holds in every folder and shell. That is a path: a server has the PATH of who started it, where
+    `uv run` puts this environment, and a shell has its own.
     """
+    program, arguments = server_command()
     if made_by() == "uvx":
-        words = ["uvx", *_uvx_arguments()]
-    elif anywhere:
-        program, arguments = server_command()
-        words = [APP if shutil.which(APP) == program else program, *arguments]
-    elif (uv := os.environ.get("UV")) and in_project():
+        words = ["uvx" if shutil.which("uvx") else program if anywhere else _typed(Path(program)), *arguments]
+    elif not anywhere and (uv := os.environ.get("UV")) and in_project():
         words = [_typed(Path(uv)), "run", APP]
     else:
-        program, arguments = server_command()
-        words = [_typed(Path(program)), *arguments]
+        words = [program if anywhere else _typed(Path(program)), *arguments]
     return shell_words(words)
+
+
+def for_any_shell(text: str) -> str:
+    """Return a text whose commands of this program, or of pip for its environment, run in every folder and shell."""
+    if (way := made_by()) in {"pip", "uv pip"}:
+        whole = shell_words(change_words(["x"])[:-1])
+        text = re.sub(rf"(?<![\w/-])(?<!uv )(?<!-m ){way} install(?= (?!--python ))", lambda _: whole, text)
+    return with_commands(text, typed_command(anywhere=True))
 
 
 def in_project() -> bool:
