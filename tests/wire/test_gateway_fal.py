@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp import Client
+from PIL import Image
 
 from kie_ai_mcp_sandbox.server import Sandbox
 from tests.conftest import NOWHERE
@@ -101,6 +102,8 @@ async def test_picture_and_its_size_go_through_fal_as_well(client: Client, sandb
     task = await wait(client, await generate(client, prompt, "generate_playground_image", aspectRatio="21:9"))
     assert task["status"] == "completed"
     assert Path(task["files"][0]).suffix == ".png"
+    with Image.open(task["files"][0]) as picture:
+        assert picture.size == (512, 219)
     assert sandbox.ledger[0].body == {"prompt": prompt, "image_size": {"width": 1344, "height": 576}}
 
 

@@ -57,6 +57,37 @@ def response(service: Service, task: Task) -> Any:
     assert json.loads(record["resultJson"]) == record["response"]
     return record["response"]
 
+SHAPES = {
+    "square": "1:1",
+    "square_hd": "1:1",
+    "portrait_4_3": "3:4",
+    "portrait_3_2": "2:3",
+    "portrait_16_9": "9:16",
+    "landscape_4_3": "4:3",
+    "landscape_3_2": "3:2",
+    "landscape_16_9": "16:9",
+    "landscape_21_9": "21:9",
+    "auto": "1:1",
+    "Auto": "1:1",
+}
+"""What the names mean that models have for shapes; those of clips, which all look alike, are left out."""
+
+
+@pytest.mark.parametrize("field", ["aspect_ratio", "image_size"])
+def test_picture_has_each_shape_that_a_model_names(service: Service, field: str) -> None:
+    pictures = [each for each in service.models.values() if each.kind == "image"]
+    fields = {each.id: each.input.get("properties", {}).get(field, {}) for each in pictures}
+    offers = {shape: model for model, schema in fields.items() for shape in schema.get("enum", ())}
+    assert {"1:1", "auto" if field == "aspect_ratio" else "portrait_3_2"} <= offers.keys()
+    for shape, model in offers.items():
+        task = made(service, model, **{field: shape})
+        content, _ = files.read(service, task.results[0].rpartition("/")[2]) or (b"", "")
+        with Image.open(io.BytesIO(content)) as picture:
+            width, height = picture.size
+        meant = [int(side) for side in SHAPES.get(shape, shape).split(":")]
+        assert width / height == pytest.approx(meant[0] / meant[1], rel=0.01), (model, shape)
+
+
 
 def content(service: Service, address: str) -> bytes:
     found = files.read(service, address.partition("/files/")[2])

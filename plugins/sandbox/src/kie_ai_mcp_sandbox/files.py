@@ -70,6 +70,8 @@ def read(service: Service, name: str) -> tuple[bytes, str] | None:
 def _picture(task: Task, number: int, extension: str, is_layer: bool) -> bytes:
     caption = f"{task.model} - {number} of {task.count} - sandbox"
     shape = task.argument("aspect_ratio", "aspectRatio", "image_size", "size", default="1:1")
+    if isinstance(sides := task.body.get("image_size"), dict):  # at fal
+        shape = f"{sides.get('width')}x{sides.get('height')}"
     clear = extension == "png" and (is_layer or task.model.endswith("/remove-background"))
     words = task.argument("prompt")
     return picture(words, caption, shape, extension, task_id=task.task_id, number=number, clear=clear)

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import struct
 from functools import cache
 from importlib.resources import files
@@ -15,16 +16,9 @@ from PIL.PngImagePlugin import PngInfo
 LONG_SIDE = 512
 MARGIN = 24
 
-NAMED_SHAPES = {
-    "square": "1:1",
-    "square_hd": "1:1",
-    "portrait_4_3": "3:4",
-    "portrait_16_9": "9:16",
-    "landscape_4_3": "4:3",
-    "landscape_16_9": "16:9",
-    "portrait": "9:16",
-    "landscape": "16:9",
-}
+# Two sides, whatever stands between them: 16:9, landscape_16_9, 1024x1536.
+SIDES = re.compile(r"(?:.*[^\d.])?(\d+)[:x*×/_](\d+)")
+WORDS = {"portrait": (9, 16), "landscape": (16, 9)}  # where they name no sides
 Colour = tuple[int, int, int]
 # Skies: the colour at the top, the one above the hills, and that of the sun.
 SKIES: tuple[tuple[Colour, Colour, Colour], ...] = (
@@ -41,11 +35,20 @@ RINGS = ((1.9, 0.25), (1.45, 0.5), (1.0, 1.0))  # around the sun: its radius tim
 
 
 def size(shape: str) -> tuple[int, int]:
-    """Width and height for ``16:9``, ``portrait_4_3`` and the like; a square for anything else."""
-    width, _, height = NAMED_SHAPES.get(shape, shape).partition(":")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+    """Width and height for ``16:9``, ``portrait_3_2``, ``1024x1536`` and the like; a square for anything else.
+
+    Of two sides behind ``portrait`` or ``landscape`` the word says which is the longer one, whatever their order.
+    """
+    name = shape.strip().lower()
+    sides = SIDES.fullmatch(name)
+    width, height = map(int, sides.groups()) if sides else WORDS.get(name, (1, 1))
+    if not width or not height:
         return LONG_SIDE, LONG_SIDE
-    ratio = int(width) / int(height)
+    if name.startswith("portrait"):
+        width, height = sorted((width, height))
+    elif name.startswith("landscape"):
+        height, width = sorted((width, height))
+    ratio = width / height
     if ratio >= 1:
         return LONG_SIDE, max(round(LONG_SIDE / ratio), 1)
     return max(round(LONG_SIDE * ratio), 1), LONG_SIDE
