@@ -1,8 +1,10 @@
 """The user's limits on credits and requests: what counts, from when on, and for how long."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,6 +16,9 @@ from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending
 from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._record.users import User
+from kie_ai_mcp._service.caller import account_of, kie
+from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import LimitReached
 from tests.databases import outside
 
@@ -220,6 +225,72 @@ async def test_processes_that_ask_at_once_share_what_is_left(make_record: MakeRe
         for number in range(12):
             group.start_soon(ask, number)
     assert (len(refused), await records[0].spent_today()) == (9, 90.0)
+
+
+# Where it was spent ---------------------------------------------------------------------------------------------------
+
+
+SERVICE, SANDBOX = "https://api.kie.ai/api/v1", "http://127.0.0.1:8787/api/v1"
+
+
+@pytest.fixture
+def at(tmp_path: Path, address: str) -> Iterator[MakeRecord]:
+    """Opens the test's database for a process that pays at an address with a key: ``at(SANDBOX, "any")``."""
+    with ExitStack() as stack:
+
+        def make(base_url: str, key: str, **limits: float) -> Record:
+            values = {"base_url": base_url, "api_key": key, "db_path": tmp_path / "tasks.db", **limits}
+            settings = Settings.model_validate(values)
+            record = replace(Record.of(settings, accounts={"kie": account_of(kie(settings))}), address=address)
+            stack.callback(record.close)
+            return record
+
+        yield make
+
+
+async def test_what_the_sandbox_sold_takes_nothing_of_the_limits_of_the_service(at: MakeRecord) -> None:
+    limits = {"max_credits_per_day": 100.0, "max_submissions_per_hour": 2}
+    sandbox, service = at(SANDBOX, "any", **limits), at(SERVICE, "k", **limits)
+    ada = service.of_user(User("ada", credits_per_day=50.0), service.accounts)
+    for word in ("a", "b"):
+        await write(sandbox, word, 40.0)
+    assert [await record.spent_today() for record in (sandbox, service, ada)] == [80.0, 0.0, 0.0]
+    await write(service, "c", 30.0)
+    again = at("http://[::1]:9999/api/v1", "other", **limits)
+    assert [await record.spent_today() for record in (sandbox, again, service)] == [80.0, 80.0, 30.0]
+    assert [await record.sent_in_hour() for record in (sandbox, again, service)] == [2, 2, 1]
+    assert await service.spent_by_user() == {"": 30.0}
+    with pytest.raises(LimitReached, match=r"30 credits were spent .* costs about 80; the limit is 100"):
+        await write(service, "d", 80.0)
+    with pytest.raises(LimitReached, match="2 paid requests"):
+        await write(sandbox, "d", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "key"),
+    [
+        (SERVICE, "another"),
+        ("https://API.kie.ai:443/api/v1/", "k"),
+        ("https://me:new@relay.example/kie/v1", "k"),
+        ("http://192.168.0.7:8787/api/v1", "k"),
+    ],
+)
+async def test_another_key_or_address_of_the_service_empties_no_limit(at: MakeRecord, base_url: str, key: str) -> None:
+    await write(at(SERVICE, "k"), "a", 80.0)
+    other = at(base_url, key, max_credits_per_day=100.0, max_submissions_per_hour=2)
+    with pytest.raises(LimitReached, match="80 credits were spent"):
+        await write(other, "b", 30.0)
+    assert await other.sent_in_hour() == 1
+
+
+async def test_requests_that_name_no_account_or_another_service_count_wherever_one_pays(
+    make_record: MakeRecord, at: MakeRecord
+) -> None:
+    await write(make_record(), "from before", 80.0)
+    await write(at(SANDBOX, "any"), "of fal", gateway="fal")
+    for address in (SERVICE, SANDBOX):
+        record = at(address, "k")
+        assert (await record.spent_today(), await record.sent_in_hour()) == (80.0, 2)
 
 
 # Unknown prices ------------------------------------------------------------------------------------------------------

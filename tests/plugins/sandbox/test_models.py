@@ -57,6 +57,7 @@ def response(service: Service, task: Task) -> Any:
     assert json.loads(record["resultJson"]) == record["response"]
     return record["response"]
 
+
 SHAPES = {
     "square": "1:1",
     "square_hd": "1:1",
@@ -86,7 +87,6 @@ def test_picture_has_each_shape_that_a_model_names(service: Service, field: str)
             width, height = picture.size
         meant = [int(side) for side in SHAPES.get(shape, shape).split(":")]
         assert width / height == pytest.approx(meant[0] / meant[1], rel=0.01), (model, shape)
-
 
 
 def content(service: Service, address: str) -> bytes:

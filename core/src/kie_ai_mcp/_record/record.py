@@ -45,6 +45,7 @@ from kie_ai_mcp._record.tables import (
 from kie_ai_mcp._record.tasks import Filters, Tasks
 from kie_ai_mcp._record.uploads import Uploads
 from kie_ai_mcp._record.users import User, Users
+from kie_ai_mcp._settings.hosts import is_local_address
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import LimitReached, StorageError
 
@@ -110,6 +111,7 @@ class Record:
             settings.assumed_credits,
             settings.confirm_credits,
             units=named,
+            is_local=is_local_address(settings.base_url),
         )
         limit = RateLimit(settings.rate_limit, settings.rate_window_s)
         return cls(settings.database, limit, budget, limits or {}, accounts or {}, settings.database_address, named)

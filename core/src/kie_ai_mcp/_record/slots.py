@@ -9,7 +9,7 @@ import peewee
 
 from kie_ai_mcp._record.database import Database
 from kie_ai_mcp._record.scope import Scope, Units
-from kie_ai_mcp._record.tables import FINAL, MAY_COST, SubmissionRow, TaskRow
+from kie_ai_mcp._record.tables import FINAL, LOCAL, MAY_COST, SubmissionRow, TaskRow
 from kie_ai_mcp._settings.amounts import exact, plain
 from kie_ai_mcp._settings.settings import APP
 from kie_ai_mcp._settings.sources import way_to_set
@@ -47,6 +47,7 @@ class Budget:
     sees_all: bool = False  # whether that user may know what others spend
     beside: "Budget | None" = None
     units: Units = field(default_factory=Units)  # of prices, by gateway
+    is_local: bool = False  # whether Kie.ai's address is one of this machine, as the sandbox's is
 
     def of_user(
         self,
@@ -59,7 +60,8 @@ class Budget:
     ) -> "Budget":
         """Return the budget of a user with these limits, beside this one."""
         limits = credits_per_day, submissions_per_hour, credits_per_request
-        return Budget(*limits, self.assumed_credits, self.confirm_credits, user, sees_all, self, self.units)
+        ours = self.assumed_credits, self.confirm_credits
+        return Budget(*limits, *ours, user, sees_all, self, self.units, self.is_local)
 
     @property
     def limits_credits(self) -> bool:
@@ -193,9 +195,15 @@ class Budget:
         return cost, peewee.Case(None, [(is_charged, charge)], None)
 
     def _sent_since(self, span: timedelta) -> Any:
-        """Return the query of the requests that may have been charged; to discard one gives no money back."""
+        """Return the query of the requests that may have been charged; to discard one gives no money back.
+
+        The sandbox's count there alone. Other addresses are not told apart: several may lead to one account.
+        """
         rows = SubmissionRow
+        local = rows.account.endswith(LOCAL)
+        ours = local | (rows.account == "") if self.is_local else ~local
         sent = rows.select().where(rows.created_at > datetime.now(UTC) - span, rows.state.in_((*MAY_COST, "discarded")))
+        sent = sent.where((rows.gateway != KIE) | ours)
         return sent if self.user is None else sent.where(rows.user == self.user)
 
     def _name_of(self, limit: str) -> str:

@@ -22,6 +22,7 @@ SubmissionState = Literal["sending", "accepted", "refused", "unknown", "cancelle
 
 MAY_COST = ("sending", "unknown", "accepted")
 FINAL = ("completed", "failed")
+LOCAL = "-local"  # ends an account at an address of this machine, where the sandbox is
 # Arguments that hold the user's words, the most telling first.
 PROMPTS = ("prompt", "text", "lyrics", "shots", "dialogue", "dialogue_turns", "description", "content", "title")
 ZERO = r"(?<!\\)((?:\\\\)*)\\u0000"  # as JSON writes the zero byte

@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 import anyio
 
 from kie_ai_mcp._providers.asking import REPORT, answer_of, where_to_look
+from kie_ai_mcp._record.tables import LOCAL
 from kie_ai_mcp._service.envelope import CUT, address_cure, envelope_answer, error_of, task_ids_in
+from kie_ai_mcp._settings.hosts import is_local_address
 from kie_ai_mcp._settings.load import why_no_key
 from kie_ai_mcp._settings.secrets import Mask
 from kie_ai_mcp._settings.settings import APP, Settings
@@ -99,13 +101,13 @@ def account_of(gateway: Gateway, more: str = "") -> str:
     """Return what stands for an account on record: a hash of the service's address, and one of it and the key.
 
     `more` is another address that it depends on. Neither can be turned back. Accounts at one address begin alike:
-    their tasks have no id in common.
+    their tasks have no id in common. Those at an address of this machine end alike.
     """
     address = urlsplit(gateway.base_url.rstrip("/"))
     place = address._replace(netloc=address.netloc.lower()).geturl() + more
     texts = (place, f"{place} {gateway.key or ''}")
     service, account = (hashlib.sha256(text.encode(errors="replace")).hexdigest() for text in texts)
-    return f"{service[:8]}-{account[:24]}"
+    return f"{service[:8]}-{account[:24]}{LOCAL if is_local_address(gateway.base_url) else ''}"
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,11 @@ def _host_and_port(text: str) -> tuple[str, str]:
     return name, port
 
 
+def is_local_address(address: str) -> bool:
+    """Return whether an address leads to this machine, as the sandbox's does."""
+    return is_local(urlsplit(address).hostname or "")
+
+
 def is_local(host: str) -> bool:
     """Return whether a host is this machine, as it calls itself."""
     try:
