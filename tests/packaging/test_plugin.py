@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,11 @@ async def is_of_use(config: dict[str, Any], clone: Path, home: Path, sandbox: Sa
         assert not (await client.call_tool("get_credits", {})).is_error
         made = await client.call_tool("generate_nano_banana", {"prompt": "a fox"})
         await client.call_tool("wait_for_tasks", {"task_ids": [data(made)["task_id"]]})
+        outside = {"prompt": "a cat", "image_urls": [str(home / "fox.png")]}
+        step = data(await client.call_tool("edit_nano_banana", outside))["next_step"]
+    # The user's shell has the PATH of this process, not the one that uv gives to the server.
+    program, *_ = shlex.split(step.split("`")[1])
+    assert shutil.which(program), step
     assert [*(home / "Pictures/kie").rglob("*.png")]
 
 
