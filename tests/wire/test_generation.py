@@ -169,6 +169,7 @@ async def test_format_that_nothing_would_convert_is_refused_with_a_call_that_wor
         assert "KIE_AI_OUTPUT_DIR" in text(answer)
         instead = data(answer)["instead"]
         left = {"output_format": "jpeg", "nVariants": 2}
+        assert instead.pop("costs") == "6 credits ($0.03)"
         assert instead == {"tool": "generate_gpt4o_image", "arguments": {"prompt": prompt}, "left_out": left}
         assert not (await client.call_tool(instead["tool"], instead["arguments"])).is_error
 
@@ -598,10 +599,10 @@ async def test_error_of_every_tool_is_of_the_shape_that_the_tool_declares(
 
 async def test_no_wait_lasts_longer_than_the_client_has_patience(serve: "Serve", service: Sandbox) -> None:
     service.reset()
-    async with serve(service, KIE_AI_PATIENCE_S="1") as client:
+    async with serve(service, KIE_AI_PATIENCE_S="3") as client:
         task_id = await generate(client, "A fox waits")
-        service.play("slow:5", path="recordInfo")
-        with anyio.fail_after(4):
+        service.play("slow:12", path="recordInfo")
+        with anyio.fail_after(10):
             answer = await client.call_tool("wait_for_tasks", {"task_ids": [task_id], "timeout_s": 600})
 
     assert [task["status"] for task in data(answer)["tasks"]] == ["pending"]

@@ -21,6 +21,7 @@ from kie_ai_mcp_sandbox.server import Sandbox
 pytestmark = pytest.mark.anyio
 
 PICTURE = "generate_nano_banana"
+PICTURE_URL, SPEECH_URL = "https://example.com/a.png", "https://example.com/a.mp3"
 EDIT = "edit_nano_banana"
 
 
@@ -368,14 +369,19 @@ async def test_call_in_place_of_a_refused_one_has_files_that_can_be_used(app: Ap
 
 async def test_what_the_call_in_place_of_a_refused_one_leaves_out_is_named(app: App) -> None:
     _, data = await ask(app, PICTURE, prompt="A fox", n=3)
-    assert data["instead"] == {"tool": PICTURE, "arguments": {"prompt": "A fox"}, "left_out": {"n": 3}}
-    cure = "'instead' leaves out n: make that call if that will do, else correct the arguments."
+    price = "4 credits ($0.02) with google/nano-banana"
+    call = {"tool": PICTURE, "arguments": {"prompt": "A fox"}}
+    assert data["instead"] == {**call, "costs": price, "left_out": {"n": 3}}
+    cure = f"'instead' leaves out n and costs {price}: make that call if that will do, else correct the arguments."
     assert data["next_step"] == f"Nothing was recorded or sent. {cure}"
     _, priced = await ask(app, "estimate_cost", name=PICTURE, arguments={"prompt": "A fox", "n": 3})
     assert (priced["instead"], priced["next_step"]) == (data["instead"], f"Nothing was sent. {cure}")
     _, kept = await ask(app, PICTURE, prompt="A fox", resolution="9K")
     assert kept["instead"]["left_out"] == {"resolution": "9K"}
-    assert "'instead' has resolution '4K' in place of '9K': make that call if that will do" in kept["next_step"]
+    words = (
+        "'instead' has resolution '4K' in place of '9K' and costs 9 credits ($0.045) with nano-banana-2-1: make that"
+    )
+    assert words in kept["next_step"]
     _, spelt = await ask(app, PICTURE, prompt="A fox", resolution="4 K")
     assert "left_out" not in (spelt.get("instead") or {})
 
@@ -395,8 +401,46 @@ async def test_call_in_place_of_a_refused_one_is_within_the_limits(app: App, mon
     refused, data = await ask(app, PICTURE, prompt="A fox", resolution="9K")
     assert refused.is_error
     assert "instead" not in data
+    assert "has resolution '4K' in place of '9K' and costs 9 credits ($0.045)" in data["next_step"]
+    assert "but a limit forbids it: This generate_nano_banana costs about 9 credits" in data["next_step"]
+
+
+@pytest.mark.parametrize("app", [{"enabled_providers": ()}], indirect=True)
+async def test_refusal_says_that_what_would_be_taken_is_too_dear_for_the_caller(app: App) -> None:
+    speech = {"image_url": PICTURE_URL, "audio_url": "https://example.com/a.wav"}
+    asked = {"prompt": "A fox", **speech, "model": "infinitalk", "max_credits": 50}
+    _, data = await ask(app, "generate_talking_video", **asked)
+    assert "instead" not in data
+    assert "would be taken but for max_credits: it costs " in data["next_step"]
+
+
+@pytest.mark.parametrize("app", [{"enabled_providers": ()}], indirect=True)
+@pytest.mark.parametrize(
+    ("tool", "asked", "used", "price"),
+    [
+        ("generate_veo3_video", {"model": "lite"}, {"model": "veo3_lite"}, "30 credits ($0.15) with veo3_lite"),
+        (
+            "generate_talking_video",
+            {"image_url": PICTURE_URL, "audio_url": SPEECH_URL, "model": "infinitalk", "resolution": "1080p"},
+            {"model": "infinitalk", "resolution": "720p"},
+            "12 credits per second of audio_url with infinitalk/from-audio",
+        ),
+        ("generate_kling_video", {"model": "2.5-turbo", "duration": 15}, {"duration": 10}, "84 credits ($0.42) with"),
+    ],
+)
+async def test_call_in_place_of_a_refused_one_keeps_the_model_and_tells_the_price(
+    app: App, tool: str, asked: dict[str, Any], used: dict[str, Any], price: str
+) -> None:
+    _, data = await ask(app, tool, prompt="A fox at sea", **asked)
+    instead = data["instead"]
+    assert instead["arguments"] == {"prompt": "A fox at sea", **asked, **used}
+    assert instead["costs"].startswith(price)
+    assert f"costs {price}" in data["next_step"]
 
 
 async def test_value_of_another_argument_is_kept_in_the_call_that_works(app: App) -> None:
     _, data = await ask(app, PICTURE, prompt="A fox", image_size="4K")
-    assert data["instead"] == {"tool": PICTURE, "arguments": {"prompt": "A fox", "resolution": "4K"}}
+    call = {"tool": PICTURE, "arguments": {"prompt": "A fox", "resolution": "4K"}}
+    assert data["instead"] == {**call, "costs": "9 credits ($0.045) with nano-banana-2-1"}
+    step = "Make the call of 'instead': it costs 9 credits ($0.045) with nano-banana-2-1."
+    assert data["next_step"] == f"Nothing was recorded or sent. {step}"

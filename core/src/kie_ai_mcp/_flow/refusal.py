@@ -1,7 +1,7 @@
 """Refusal of a call: every fault at once, and a call that works in its place, tried before it is named."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from functools import partial
@@ -9,23 +9,27 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.pricing import has_models, quote, with_price
+from kie_ai_mcp._flow.pricing import Quote, has_models, quote, with_price
+from kie_ai_mcp._flow.report import CORRECT, COSTS, words_of
 from kie_ai_mcp._flow.report import LEFT_OUT as GIVEN_UP
 from kie_ai_mcp._models.checking import is_plain
 from kie_ai_mcp._models.rules import LEFT_OUT
 from kie_ai_mcp._models.samples import choices, nearest_first
 from kie_ai_mcp._models.terms import number_of, same, schema_at
 from kie_ai_mcp._models.tools import RUN
+from kie_ai_mcp._models.wording import RATE
 from kie_ai_mcp._providers.tools import OPTION_NAMES, BoundTool, own_options
 from kie_ai_mcp._providers.understanding import TIMES, own_name, seconds_in, spelled
 from kie_ai_mcp._settings.amounts import in_words
-from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, shorten
+from kie_ai_mcp.errors import InvalidArgument, KieError, LimitReached, PluginError, shorten
 from kie_ai_mcp.specs import field_of, is_web_address
 
 MOST_TRIES = 200  # calls of a provider's function for one refusal
 MOST_STEPS = 12  # arguments that are changed
 NEAR = 30  # whole numbers tried on each side of a wrong one
 MODEL = "model"
+MOST_CREDITS = "max_credits"
+NEAREST = "the nearest is"  # where a fault says so, that is tried before another model
 LEAVE = "leave it out"  # where a fault says so, other values need not be tried
 NUMBER = re.compile(r"(?<![\w.-])-?[0-9]+(?:\.[0-9]+)?(?![\w.]*[\w])")
 SPELT = 0.6  # how like a value a word is that was meant to be it
@@ -43,7 +47,8 @@ async def completed(
     """Return a refusal that also names what a provider finds after its first fault, and holds a call that works.
 
     Each fault is mended by the smallest change that takes the call further: a value near by, one model for another, an
-    argument left out. What works is `instead`, its files included, with what it gives up; None where nothing was found.
+    argument left out. What works is `instead`, its files included, with its price and what it gives up; None where
+    nothing was found. A call that works but for a limit is told with its price alone.
     """
     arguments = own_options(arguments)
     given = {name: value for name, value in tool.arguments.understood(arguments).arguments.items() if value is not None}
@@ -57,37 +62,53 @@ async def completed(
         other = engine.plugins.tools.get(str(own.get("tool")))
         is_working = other is not None and await search.attempt(other, own.get("arguments", {})) is None
         working = own if is_working else working
-    further = search.further
+    further, step = search.further, ""
+    if working is None and search.dear is not None:
+        step = f"{CORRECT} A call like it would be taken but for max_credits: {search.dear.allowed}."
     if working is not None:
         maker, used = engine.plugins.tools.get(working["tool"], tool), _flat(working)
         given = maker.arguments.understood(given).arguments
-        faults, known = await _last_faults(engine, maker, used), {fault.field for fault in (*error.faults, *further)}
-        for fault in faults or ():
+        cost, refused = await _last_look(engine, maker, used)
+        known = {fault.field for fault in (*error.faults, *further)}
+        for fault in refused.faults if isinstance(refused, InvalidArgument) else ():
             name = field_of(fault.field)
             further += [fault] if fault.field not in known and used.get(name) == given.get(name) else []
         left = given_up(given, used, maker.arguments.schema["properties"])
         left = {name: _as_told(value) for name, value in left.items()}
-        working = None if faults is not None else {**working, GIVEN_UP: left} if left else working
+        working = {**working, **({COSTS: _price(engine, cost)} if cost and cost.charges else {})}
+        working |= {GIVEN_UP: left} if left else {}
+        if isinstance(refused, LimitReached):
+            step = f"{CORRECT} The nearest call that would be taken {words_of(working)}, but a limit forbids it: "
+            step += refused.message.removesuffix("Nothing was sent.").strip()
+        working = working if refused is None else None
     whole = InvalidArgument.joined([*error.faults, *further])
     whole.message = " ".join([error.message, *(fault.message for fault in further)])
-    whole.instead = working
+    whole.instead, whole.next_step = working, step or whole.next_step
     return whole
 
 
-async def _last_faults(
+async def _last_look(
     engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]
-) -> Sequence[InvalidArgument] | None:
-    """Return what is wrong with a call once its files and tasks are looked at; None where it would be sent."""
+) -> tuple[Quote | None, KieError | None]:
+    """Return what a call costs, once its files and tasks are looked at, and why it would not be sent all the same."""
+    cost = None
     try:
         await check_named(engine, tool, arguments)
         cost = await quote(engine, tool, arguments)
         if cost.charges:
             await engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
-    except InvalidArgument as exc:
-        return exc.faults
-    except KieError:
-        return ()
-    return () if cost.max_credits is not None and (cost.credits or 0) > cost.max_credits else None
+    except KieError as exc:
+        return cost, exc
+    return cost, None
+
+
+def _price(engine: Engine, cost: Quote) -> str:
+    """Return what a call costs in words, with the model that it buys."""
+    rates = (note.removeprefix(RATE).removesuffix(".") for note in cost.notes if note.startswith(RATE))
+    price = next(rates, "an unknown amount")
+    if cost.credits is not None:
+        price = f"{'at most ' if cost.at_most else ''}{in_words(cost.credits, engine.record.units[cost.gateway])}"
+    return f"{price} with {cost.model}" if cost.model else price
 
 
 def _flat(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +158,7 @@ async def _fault(engine: Engine, tool: BoundTool, arguments: Mapping[str, Any]) 
         price, most = request.estimated_credits, options.max_credits
         if price is not None and most is not None and price > most:
             cost = in_words(price, engine.record.units[request.gateway])
-            return InvalidArgument("max_credits", most, f"the call costs {cost}")
+            return InvalidArgument(MOST_CREDITS, most, f"it costs {cost}")
     except InvalidArgument as exc:
         return exc
     except PluginError as exc:
@@ -154,6 +175,7 @@ class Search:
         tool: The tool.
         given: The caller's arguments, in the tool's own names.
         further: The faults that were found on the way.
+        dear: Why a call that works but for its price was not taken.
         tries: How many calls were tried.
     """
 
@@ -161,6 +183,7 @@ class Search:
     tool: BoundTool
     given: Mapping[str, Any]
     further: list[InvalidArgument] = field(default_factory=list)
+    dear: InvalidArgument | None = None
     tries: int = 0
 
     async def run(self, error: InvalidArgument) -> Mapping[str, Any] | None:
@@ -225,7 +248,9 @@ class Search:
 
     async def _try(self, arguments: Mapping[str, Any]) -> InvalidArgument | None:
         self.tries += 1
-        return await self.attempt(self.tool, arguments)
+        fault = await self.attempt(self.tool, arguments)
+        self.dear = self.dear or (fault if fault is not None and fault.field == MOST_CREDITS else None)
+        return fault
 
     def _call(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         model = self.tool.model
@@ -239,12 +264,18 @@ class Search:
         """Yield single changes of the model and of what is wrong, those first that keep most of what was asked for."""
         fields, required = self.tool.arguments.schema["properties"], self.tool.arguments.schema.get("required", ())
         if MODEL in state and MODEL not in {*required, *_names(error)}:
+            told = [fault for fault in error.faults if NEAREST in fault.allowed and fault.field in fields]
+            yield from (
+                {fault.field: each} for fault in told for each in _near(fault.value, fields[fault.field], fault)
+            )
             yield {MODEL: LEFT_OUT}
         for fault in error.faults:
             name = field_of(fault.field)
             value = state.get(name)
             if name in OPTION_NAMES:
                 continue
+            if name == MODEL and name in fields and value is not None:
+                yield from ({name: each} for each in nearest_first(value, choices(fields[name])))
             if name not in fields:
                 near = get_close_matches(name, {*fields, *OPTION_NAMES} - state.keys(), n=1, cutoff=0.7)
                 yield from ({name: LEFT_OUT, each: value} for each in near)

@@ -33,6 +33,8 @@ LIST: dict[str, Any] = {"type": "array"}
 NUMBER: dict[str, Any] = {"type": "number"}
 SHORT = 40  # characters of a value that is shown whole
 LEFT_OUT = "left_out"  # in `instead`: what was asked for and is not in that call, or otherwise
+COSTS = "costs"  # in `instead`: the price of that call, in words
+CORRECT = "Correct the arguments and call again."
 PROMPT_CHARS = 120  # the most that an answer repeats of a prompt
 
 
@@ -230,20 +232,27 @@ def report_of_error(error: KieError, otherwise: str = "refused") -> Report:
 
 
 def cure_of(error: InvalidArgument) -> str:
-    """Return what is to be done about a refused call; of one in its place also what that leaves out."""
+    """Return what is to be done about a refused call; of one in its place also what it leaves out and costs."""
     if not error.instead:
-        return error.next_step or "Correct the arguments and call again."
-    if not (left := error.instead.get(LEFT_OUT)):
-        return "Make the call of 'instead'."
-    used = error.instead["arguments"]
+        return error.next_step or CORRECT
+    words = words_of(error.instead)
+    if LEFT_OUT in error.instead:
+        return f"'instead' {words}: make that call if that will do, else correct the arguments."
+    return f"Make the call of 'instead'{words and f': it {words}'}."
+
+
+def words_of(instead: Mapping[str, Any]) -> str:
+    """Return what a call in place of a refused one leaves out, has otherwise and costs: ``costs 4 credits``."""
+    left, used = instead.get(LEFT_OUT, {}), instead["arguments"]
     used = {**used, **used.get("input", {})}
     # The end of a list or of a free text is left out as well.
     changed = [name for name in left if name in used and not isinstance(left[name], list)]
     changed = [name for name in changed if len(str(used[name])) <= SHORT]
     gone = ", ".join(name for name in left if name not in changed)
     other = ", ".join(f"{name} {used[name]!r} in place of {left[name]!r}" for name in changed)
-    words = " and ".join(filter(None, [gone and f"leaves out {gone}", other and f"has {other}"]))
-    return f"'instead' {words}: make that call if that will do, else correct the arguments."
+    costs = f"costs {instead[COSTS]}" if COSTS in instead else ""
+    words = [*filter(None, [gone and f"leaves out {gone}", other and f"has {other}", costs])]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _failure(record: TaskRecord) -> str:

@@ -81,13 +81,14 @@ def _text(schema: Mapping[str, Any]) -> str:
 def nearest_first(value: Any, values: Iterable[Any]) -> list[Any]:
     """Return those of several values that are like a wrong one, the nearest first.
 
-    One that begins with the wrong value is meant. Shapes are compared by their ratio, sizes and numbers by their
-    distance, everything else by its letters.
+    One that begins with the wrong value is meant, or has it as a word of its own. Shapes are compared by their ratio,
+    sizes and numbers by their distance, everything else by its letters.
     """
-    values, text = list(values), str(value)[:100].lower()
+    values, text = [each for each in values if each != value], str(value)[:100].lower()
     begun = [each for each in values if text and str(each).lower().startswith(text)]
-    if len(begun) == 1 and number_of(begun[0]) is None:
-        return begun
+    holding = begun or [each for each in values if text in re.split(r"[^a-z0-9.]", str(each).lower())]
+    if len(holding) == 1 and number_of(holding[0]) is None:
+        return holding
     for measure in (_ratio, _size):
         mark, marks = measure(value), [(each, measure(each)) for each in values]
         known = [(each, one) for each, one in marks if one is not None]

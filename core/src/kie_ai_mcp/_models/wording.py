@@ -13,6 +13,7 @@ from kie_ai_mcp._settings.amounts import plain, priced
 from kie_ai_mcp.models import Condition, Model, Price, Rule
 
 MOST = "Estimated credits are the most that it can cost."
+RATE = "Price: "  # begins the note of a price that depends on what is not known yet
 LISTED = 24  # so many values of a field stand in its line
 _TYPES = {"string": "text", "integer": "int", "boolean": "true|false"}
 _OF_GROUPS = {"not_both": "at most one of", "exactly_one": "exactly one of", "at_least_one": "at least one of"}
@@ -68,7 +69,7 @@ def price_lines(model: Model, unit: str = "credits") -> list[str]:
 
 def price_notes(model: Model, price: Estimate) -> tuple[str, ...]:
     """Return what is to be said of a price besides its number, a sentence each."""
-    rate = (f"Price: {price.rate}.",) if price.credits is None and price.rate else ()
+    rate = (f"{RATE}{price.rate}.",) if price.credits is None and price.rate else ()
     rate = (f"The price is not known: it has no line for {price.gap}.",) if price.gap else rate
     offers = (f"The price is {words}." for words in (offer(model.price) if model.price else ()))
     return (*((MOST,) if price.at_most else rate), *offers)
