@@ -64,6 +64,31 @@ async def test_estimate_names_a_cheaper_file_where_this_call_could_have_it(
     assert all(words in note for words, note in zip(notes, told, strict=True))
 
 
+@pytest.mark.parametrize("limits", [{"max_credits": 50}, {"max_credits_per_request": 50}, {"max_credits_per_day": 50}])
+async def test_refusal_over_a_limit_names_the_model_and_why_it_is_dear(
+    tmp_path: Path, sandbox: Sandbox, limits: dict[str, Any]
+) -> None:
+    (tmp_path / "voice.wav").write_bytes(b"RIFF\xc0\0\0\0WAVE" + bytes(188))
+    values = {"api_key": "key-of-the-tests", "base_url": sandbox.base_url, "db_path": tmp_path / "tasks.db"}
+    more = {} if "max_credits" in limits else limits
+    enabled = {"enabled_providers": ("speech", "talking", "kling"), "upload_roots": (tmp_path,)}
+    opened = App.open(Settings.model_validate({**values, **enabled, **more}))
+    async with opened.engine.running():
+        for sound in (SOUND.format("wav"), str(tmp_path / "voice.wav")):
+            call = {"image_url": FACE, "audio_url": sound, **(limits if not more else {})}
+            refused = (await opened.call("generate_talking_video", call)).text
+            chosen = "omnihuman was chosen: the cheapest model that takes the whole call."
+            said = f"Model: omnihuman-1-5. {chosen} The type of audio_url decides the price: {DECIDES}."
+            assert re.search(r"costs at most 1620\b.* is 50\. Nothing was sent\. ", refused), refused
+            assert said in refused, refused
+        spoken = {"text": "Good morning.", "max_credits": 0}
+        cheap = (await opened.call("generate_speech", spoken)).text
+        assert "Model: google/gemini" in cheap
+        assert "It makes WAV" not in cheap, "it says nothing of this price"
+        estimate = {"name": "generate_talking_video", "arguments": call}
+        assert "costs at most 1620" in (await opened.call("estimate_cost", estimate)).text.partition("refused:")[2]
+
+
 async def test_type_of_a_local_file_counts_and_not_its_name(app: App, tmp_path: Path) -> None:
     (tmp_path / "voice.mp3").write_bytes(b"RIFF\xc0\0\0\0WAVE" + bytes(188))
     call = {"image_url": FACE, "audio_url": str(tmp_path / "voice.mp3")}

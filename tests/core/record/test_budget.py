@@ -36,10 +36,21 @@ def task(task_id: str, **values: Any) -> Task:
     return Task(task_id, "x", "x", tool="generate_x", path="jobs/createTask", **values)
 
 
-async def write(record: Record, word: str, estimate: float | None = None, gateway: str = "kie") -> int:
+async def write(
+    record: Record, word: str, estimate: float | None = None, gateway: str = "kie", *, at_most: bool = False
+) -> int:
     """Write a request ahead, whose body holds `word`; return its number."""
     new = NewSubmission(
-        "generate_x", "x", "x", "image", gateway, "x-1", {}, f"hash of {word}", estimated_credits=estimate
+        "generate_x",
+        "x",
+        "x",
+        "image",
+        gateway,
+        "x-1",
+        {},
+        f"hash of {word}",
+        estimated_credits=estimate,
+        at_most=at_most,
     )
     ticket = await record.submissions.write_ahead(new)
     assert isinstance(ticket, Ticket)
@@ -351,6 +362,25 @@ async def test_request_above_the_limit_of_one_is_refused(
         await write(record, "dear", estimate)
     assert error.value.message == f"This generate_x {reason}; the limit of one request is 50. Nothing was sent."
     assert "KIE_AI_MAX_CREDITS_PER_REQUEST" in error.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (DAY_OF_100, "this request costs at most 140; the limit is 100"),
+        (Budget(credits_per_request=50.0), "This generate_x costs at most 140 credits; the limit of one request is 50"),
+        (Budget(user="ann", beside=Budget(credits_per_request=50.0)), "This generate_x costs at most 140 credits"),
+        (Budget(user="ann", sees_all=True, beside=DAY_OF_100), "this request costs at most 140"),
+    ],
+)
+async def test_price_that_may_be_less_is_refused_as_the_most(
+    budget: Budget, words: str, make_record: MakeRecord
+) -> None:
+    record = make_record(budget=budget)
+    with pytest.raises(LimitReached, match=words):
+        await write(record, "large", 140.0, at_most=True)
+    with pytest.raises(LimitReached, match=words):
+        await record.check_limits("generate_x", "kie", 140.0, None, at_most=True)
 
 
 @pytest.mark.parametrize("estimate", [None, 0.5, 5_000.0])

@@ -71,7 +71,14 @@ def test_frame_without_a_shape_goes_to_the_cheapest_model_that_keeps_it() -> Non
     sent = made(first_frame_url=A)
     assert sent.model == "bytedance/seedance-2-mini"
     assert sent.body["input"] == {"prompt": "a fox", "first_frame_url": A, "aspect_ratio": "adaptive"}
-    assert sent.notes[1:] == ("A frame keeps its shape where aspect_ratio is left out.",)
+    cheaper = "With aspect_ratio, such as 16:9, Seedance 1.5-pro makes it for {} credits instead of 41"
+    kept = "A frame keeps its shape where aspect_ratio is left out."
+    assert sent.notes[1:] == (kept, f"{cheaper.format(17.5)}, silent without sound.")
+    assert made(first_frame_url=A, aspect_ratio="16:9").estimated_credits == 17.5
+    assert made(first_frame_url=A, sound=True).notes[1:] == (kept, f"{cheaper.format(35)}.")
+    # Nothing is said of a call that the old model does not take, or where another one is named.
+    assert made(last_frame_url=A).notes[1:] == made(first_frame_url=A, duration=13).notes[1:] == (kept,)
+    assert made(first_frame_url=A, model="2-mini").notes == (kept,)
 
 
 def test_frames_with_a_shape_are_one_list_for_1_5() -> None:

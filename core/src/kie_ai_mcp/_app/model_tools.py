@@ -231,7 +231,8 @@ class ModelTools:
             if left < math.inf and self.engine.adopts:  # what the server's own account holds is no user's to know
                 answer["balance"] = _number(left)
             try:
-                await self.engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
+                facts = cost.tool, cost.gateway, cost.credits, cost.max_credits
+                await self.engine.record.check_limits(*facts, at_most=cost.at_most)
             except LimitReached as exc:
                 cure = cost.standing.step(exc.next_step) if exc.is_unpriced else exc.next_step
                 step = " ".join(filter(None, ["It would be refused:", cost.standing.words, exc.message, cure]))

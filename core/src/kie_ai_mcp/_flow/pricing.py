@@ -21,6 +21,8 @@ from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import InvalidArgument, LimitReached
 from kie_ai_mcp.specs import KIE, Query, Submission, field_of, texts_at
 
+# Notes that say why a price is what it is; one that begins so is on the price of what takes the result.
+OF_PRICE = re.compile(r"(?!It makes ).*\b(price|cheap\w*|costs?|credits)\b")
 NO_FILES: Mapping[str, LocalFile] = {}
 
 
@@ -75,13 +77,16 @@ def standing_of(engine: Engine, tool: BoundTool, gateway: str) -> Standing:
 
 
 @contextmanager
-def before_limits(engine: Engine, tool: BoundTool, gateway: str) -> Iterator[None]:
-    """Begin the refusal of a request that would pass a limit with how its tool's family stands."""
+def before_limits(engine: Engine, tool: BoundTool, made: Submission) -> Iterator[None]:
+    """Say in the refusal of a request that would pass a limit what it buys, what decides its price, how that stands."""
     try:
         yield
     except LimitReached as exc:
-        standing = standing_of(engine, tool, gateway)
-        exc.message = f"{standing.words} {exc.message}".strip()
+        standing = standing_of(engine, tool, made.gateway)
+        is_dear = exc.is_unpriced or bool(exc.figures.get("asked"))
+        reasons = [f"Model: {made.model}."] if made.model else []
+        reasons += [note for note in made.notes if note != MOST and OF_PRICE.match(note)]
+        exc.message = " ".join(filter(None, [standing.words, exc.message, *(reasons if is_dear else ())]))
         exc.next_step = standing.step(exc.next_step) if exc.is_unpriced else exc.next_step
         raise
 

@@ -19,6 +19,7 @@ from kie_ai_mcp._flow.report import Report, report_of, report_of_reuse
 from kie_ai_mcp._flow.results import refresh, with_files
 from kie_ai_mcp._flow.sending import Order, record_error, send
 from kie_ai_mcp._media.uploading import LocalFile, brief, replaced
+from kie_ai_mcp._models.wording import MOST
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp._record.slots import Budget
 from kie_ai_mcp._record.submissions import NeedsConsent, NewSubmission, Ticket
@@ -74,7 +75,9 @@ async def submit(
     submission, files = await _priced(engine, tool, options, checked, submission)
     new = replace(await _new(engine, tool, options, checked, submission, files), agreed=agreed)
     if files:
-        if await engine.record.submissions.lacks_yes(new, lost_s):
+        with before_limits(engine, tool, submission):
+            lacks_yes = await engine.record.submissions.lacks_yes(new, lost_s)
+        if lacks_yes:
             raise await consent_needed(engine, new, submission, checked)
         submission = await _uploaded(engine, tool, checked, submission, files, deadline)
         new = replace(new, earlier_hash=hash_of(tool, submission.gateway, submission))
@@ -82,7 +85,7 @@ async def submit(
     submission = _within(submission, engine.record.budget, options.max_credits)
     again = False
     with engine.call():
-        while not isinstance(ticket := await _written_ahead(engine, tool, new, lost_s), Ticket):
+        while not isinstance(ticket := await _written_ahead(engine, tool, submission, new, lost_s), Ticket):
             if isinstance(ticket, NeedsConsent):
                 raise await consent_needed(engine, new, submission, checked, uploaded=bool(files))
             if again := ticket.state == "unknown" and not tool.paid:
@@ -109,9 +112,9 @@ def _counted(engine: Engine) -> Iterator[None]:
 
 
 async def _written_ahead(
-    engine: Engine, tool: BoundTool, new: NewSubmission, lost_s: float
+    engine: Engine, tool: BoundTool, submission: Submission, new: NewSubmission, lost_s: float
 ) -> Ticket | SubmissionRecord | NeedsConsent:
-    with _counted(engine), before_limits(engine, tool, new.gateway):
+    with _counted(engine), before_limits(engine, tool, submission):
         return await engine.record.submissions.write_ahead(new, lost_s)
 
 
@@ -143,6 +146,7 @@ async def _new(
         idempotency_key=options.idempotency_key and engine.settings.mask.text(options.idempotency_key),
         subfolder=options.subfolder and engine.checked("subfolder", options.subfolder),
         estimated_credits=submission.estimated_credits,
+        at_most=MOST in submission.notes,
         notes=notes,
         max_credits=options.max_credits,
         once=tool.once,
@@ -165,19 +169,22 @@ async def _priced(
 ) -> tuple[Submission, dict[str, LocalFile]]:
     """Return a request with its price, and the local files that it names, measured; none has been sent."""
     known, media = has_models(engine, tool), tool.arguments.media
-    if plain.checked and not checked.keys() & {*map(field_of, media)}:
+    has_media = bool(checked.keys() & {*map(field_of, media)})
+    if plain.checked and not has_media:
         return plain, {}
     if known:
         await engine.catalogue.load()
     submission, files = with_price(engine, tool, plain, checked) if known else plain, dict[str, LocalFile]()
-    if checked.keys() & {*map(field_of, media)}:
+    if has_media:
         files = await engine.uploads.files(checked, media)
         plain, named = await made_of(engine, tool, checked, plain, files)
         submission = with_price(engine, tool, plain, checked, named) if known else plain
-        book = engine.record.budget.credits_to_book
-        with before_limits(engine, tool, submission.gateway):
-            book(tool.name, submission.gateway, submission.estimated_credits, options.max_credits)
-    return await with_formats(engine, tool, checked, submission) if known else submission, files
+    submission = await with_formats(engine, tool, checked, submission) if known else submission
+    if has_media:
+        price, book = submission.estimated_credits, engine.record.budget.credits_to_book
+        with before_limits(engine, tool, submission):
+            book(tool.name, submission.gateway, price, options.max_credits, at_most=MOST in submission.notes)
+    return submission, files
 
 
 async def _uploaded(

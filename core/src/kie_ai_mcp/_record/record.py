@@ -257,9 +257,9 @@ class Record:
         return replace(self.budget, user=None).spent_by_user(self.database)
 
     @in_worker
-    def check_limits(self, tool: str, gateway: str, estimate: float | None, most: float | None) -> None:
-        """Raise LimitReached where a request of this price would not be sent now."""
-        self.budget.check(self.database, self.budget.credits_to_book(tool, gateway, estimate, most))
+    def check_limits(self, tool: str, gateway: str, *prices: float | None, at_most: bool = False) -> None:
+        """Raise LimitReached where a request of this price would not be sent now; a second one is its caller's most."""
+        self.budget.book(self.database, tool, gateway, *prices, at_most=at_most)
 
     @in_worker
     def find_limit(self) -> LimitReached | None:

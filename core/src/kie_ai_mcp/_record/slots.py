@@ -75,16 +75,17 @@ class Budget:
         return most is not None and (price is None or price > (most if gateway == KIE else 0))
 
     def credits_to_book(
-        self, tool: str, gateway: str, estimate: float | None, most: float | None = None
+        self, tool: str, gateway: str, estimate: float | None, most: float | None = None, *, at_most: bool = False
     ) -> float | None:
         """Return the credits to book for one request; None where its price is in another unit, or unknown.
 
         Raise `LimitReached` where the price is unknown although credits are limited, or above the limit of one request
         or the `most` that its caller allows. Prices of other services are in units of their own: `most` alone counts.
+        `at_most` is an estimate that may be more than the charge.
         """
         if self.beside is not None:
             try:
-                self.beside.credits_to_book(tool, gateway, estimate)
+                self.beside.credits_to_book(tool, gateway, estimate, at_most=at_most)
             except LimitReached as exc:
                 step = f"Make a cheaper request, or {ASK}."
                 unpriced = exc.is_unpriced
@@ -114,7 +115,7 @@ class Budget:
         ):
             limit = limits.get(name)
             if price is not None and limit is not None and price > limit:
-                costs = "costs about" if estimate is not None else "is assumed to cost"
+                costs = f"costs {_about(at_most)}" if estimate is not None else "is assumed to cost"
                 cost = f"This {tool} {costs} {plain(price)} {self.units[gateway]}"
                 raise LimitReached(
                     f"{cost}; {what} is {plain(limit)}. Nothing was sent.",
@@ -123,11 +124,17 @@ class Budget:
                 )
         return price if ours else None
 
-    def check(self, database: Database, price: float | None) -> None:
+    def book(self, database: Database, tool: str, gateway: str, *prices: float | None, at_most: bool) -> float | None:
+        """Return the credits to book as `credits_to_book` does; raise `LimitReached` as `check` does, too."""
+        booked = self.credits_to_book(tool, gateway, *prices, at_most=at_most)
+        self.check(database, booked, at_most=at_most)
+        return booked
+
+    def check(self, database: Database, price: float | None, *, at_most: bool = False) -> None:
         """Raise `LimitReached` for a request for which `price` is to be booked, where it would pass a limit."""
         if self.beside is not None:
             try:
-                self.beside.check(database, price)
+                self.beside.check(database, price, at_most=at_most)
             except LimitReached as exc:
                 if self.sees_all:
                     raise
@@ -146,7 +153,7 @@ class Budget:
         if per_day is not None and price is not None:
             spent, name = self.spent_today(database), self._name_of("MAX_CREDITS_PER_DAY")
             if exact(spent + price) > per_day or spent >= per_day:
-                reason = f" and this request costs about {plain(price)}" if price else ""
+                reason = f" and this request costs {_about(at_most)} {plain(price)}" if price else ""
                 first = "Make a cheaper request" if price > per_day > 0 else "Wait" if per_day else ""
                 raise LimitReached(
                     f"{plain(spent)} credits were spent in the last 24 hours{reason}; the limit is {plain(per_day)}. "
@@ -219,6 +226,10 @@ class Budget:
             return f"raise {limit}"
         setting = limit.removeprefix("KIE_AI_").lower()
         return f"raise {limit}: {way_to_set(setting, 'N', shown='it')}, then restart" if self.user is None else ASK
+
+
+def _about(at_most: bool) -> str:
+    return "at most" if at_most else "about"
 
 
 def _short(limit: str) -> str:

@@ -63,6 +63,7 @@ class NewSubmission:
     idempotency_key: str | None = None
     subfolder: str | None = None
     estimated_credits: float | None = None
+    at_most: bool = False  # whether it may cost less
     notes: tuple[str, ...] = ()
     max_credits: float | None = None  # what its caller lets it cost
     user: str = ""
@@ -427,9 +428,8 @@ def _alike(
 
 def _booked(database: Database, budget: Budget, new: NewSubmission) -> float | None:
     """Return the credits to book for a request; raise `LimitReached` where it would pass a limit."""
-    booked = budget.credits_to_book(new.tool, new.gateway, new.estimated_credits, new.max_credits)
-    budget.check(database, booked)
-    return booked
+    price, most = new.estimated_credits, new.max_credits
+    return budget.book(database, new.tool, new.gateway, price, most, at_most=new.at_most)
 
 
 def _lacks_yes(database: Database, budget: Budget, new: NewSubmission) -> bool:

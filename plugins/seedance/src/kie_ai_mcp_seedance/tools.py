@@ -1,11 +1,13 @@
 """The tool of Seedance: one clip, by the cheapest model that takes the whole call."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from kie_ai_mcp import AudioUrl, Family, Form, ImageUrl, Media, Prompt, Submission, VideoUrl
+from kie_ai_mcp import AudioUrl, Choice, Family, Form, ImageUrl, InvalidArgument, Media, Prompt, Submission, VideoUrl
 
 VIDEO = "seedance"
 
@@ -102,14 +104,25 @@ def generate_seedance_video(
         "aspect_ratio": aspect_ratio,
         "sound": sound,
     }
-    notes = []
+    old, notes = OLD if first_frame_url else OLD_WITHOUT_FIRST, list[str]()
     if (first_frame_url or last_frame_url) and not aspect_ratio and model != OLD.name:
         asked["aspect_ratio"] = "adaptive"
         notes = ["A frame keeps its shape where aspect_ratio is left out."]
-    old = OLD if first_frame_url else OLD_WITHOUT_FIRST
     # The old model has a shape of its own, so others are preferred where a frame's is to be kept.
     choice = FAMILY.choose((old, *NEW), asked, model, preferred=NEW if notes else ())
     if choice.form.name == OLD.name:
         unset = (argument for argument in LEFT_OUT if asked[argument] is None)
         notes += [f"Seedance 1.5-pro {LEFT_OUT[argument]} where {argument} is left out." for argument in unset]
+    elif notes and not model:
+        notes += _cheaper(old, asked, choice)
     return choice.submission(VIDEO, notes=notes)
+
+
+def _cheaper(old: Form, asked: Mapping[str, Any], choice: Choice) -> Iterator[str]:
+    """Yield what the same call costs by the old model, where that is less: in a shape that is named."""
+    with suppress(InvalidArgument):
+        other = FAMILY.choose((old,), {**asked, "aspect_ratio": None})
+        if choice.price.credits and other.price.credits and other.price.credits < choice.price.credits:
+            price = f"{other.price.credits:g} credits instead of {choice.price.credits:g}"
+            silent = ", silent without sound" if asked["sound"] is None else ""
+            yield f"With aspect_ratio, such as 16:9, Seedance {old.name} makes it for {price}{silent}."
