@@ -4,6 +4,7 @@ import errno
 import gc
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -189,6 +190,12 @@ def before_start(memory: bool) -> Callable[[dict[str, str], Path], None]:
             assert done.returncode == 0, done.stderr
 
     return fill
+
+
+def pytest_configure() -> None:
+    """Let children of tests hang up, which they do not where a parent of this process ignores it, as `nohup` does."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

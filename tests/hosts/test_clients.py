@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kie_ai_mcp_sandbox.server import Sandbox
-from tests.helpers import unused_port
+from tests.helpers import until, unused_port
 from tests.hosts.talk import REVISIONS, Lines, Posts, Request, Talk, check_known
 from tests.hosts.tools import REFUSED, SETTINGS, calls, free_calls, id_of, later_calls, names_of
 from tests.wire.processes import STATELESS
@@ -59,14 +59,24 @@ class Talks:
 
 def finish(talk: Talk, ids: list[str]) -> None:
     """Drive tasks to their ends, as the client of the revision does."""
-    if talk.revision == STATELESS:
-        for answer in talk.together([("tasks/get", {"taskId": task_id}) for task_id in ids]):
-            task = answer["result"]
-            assert (task["status"], task["result"]["isError"]) == ("completed", False), task
-        return
-    waits = [("wait_for_tasks", {"task_ids": [task_id], "timeout_s": 20}) for task_id in ids]
-    for answer in talk.together(requests(waits)):
-        assert "completed" in answer["result"]["content"][0]["text"], answer
+
+    def is_finished(answer: "Message") -> bool:
+        task = answer["result"]
+        if talk.revision != STATELESS:
+            assert not task.get("isError"), task
+            return "completed" in task["content"][0]["text"]
+        assert task["status"] in {"working", "completed"}, task
+        return task["status"] == "completed" and task["result"]["isError"] is False
+
+    def are_finished() -> bool:
+        waits = [("wait_for_tasks", {"task_ids": [task_id], "timeout_s": 20}) for task_id in left]
+        reads = [("tasks/get", {"taskId": task_id}) for task_id in left]
+        answers = talk.together(reads if talk.revision == STATELESS else requests(waits))
+        left[:] = [task_id for task_id, answer in zip(left, answers, strict=True) if not is_finished(answer)]
+        return not left
+
+    left = list(ids)
+    until(are_finished)
 
 
 # What is remembered is said in the words of a revision, and everything after it by the server itself, as without.

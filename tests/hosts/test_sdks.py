@@ -15,6 +15,7 @@ from mcp.client.stdio import stdio_client
 from mcp_types import CallToolResult, Request, RequestParams, Result
 
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.helpers import LIMIT_S
 from tests.hosts.talk import TASKS
 from tests.hosts.tools import MADE, REFUSED, SETTINGS, calls, free_calls, id_of, later_calls, names_of, needed
 
@@ -133,7 +134,7 @@ async def test_python_client_calls_every_tool_and_drives_tasks_to_their_ends(
         listed = {tool.name for tool in (await client.list_tools()).tools}
         await together(calls())
         made = {name: _id_of(answer) for name, answer in answers.items()}
-        await client.call_tool("wait_for_tasks", {"task_ids": needed(made), "timeout_s": 20})
+        await client.call_tool("wait_for_tasks", {"task_ids": needed(made), "timeout_s": LIMIT_S})
         for one in (later := later_calls(made)):
             await call(*one)
         await together(free := free_calls(made))
@@ -181,7 +182,7 @@ def test_typescript_client_calls_every_tool(sdk: str, era: str | None, node: "No
             return dict(zip([name for name, _ in named], answers, strict=True))
 
         made = {name: id_of(answer) for name, answer in together(calls()).items()}
-        together([("wait_for_tasks", {"task_ids": needed(made), "timeout_s": 20})])
+        together([("wait_for_tasks", {"task_ids": needed(made), "timeout_s": LIMIT_S})])
         for one in (later := later_calls(made)):
             together([one])
         together(free := free_calls(made))
