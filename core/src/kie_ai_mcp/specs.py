@@ -30,6 +30,7 @@ Availability = Literal["current", "retired", "undocumented"]
 
 FORMAT = "output_format"  # the argument that says which type of picture is wanted
 KIE = "kie"  # the name of the built-in gateway
+GATEWAY_SETTING = "gateway"  # the setting of every provider that names the service that stands in for Kie.ai
 CREDITS = "credits"  # the unit of its prices, and of no other gateway's
 DAY_S = 86_400
 PROMPT_CHARS = 20_000
@@ -77,6 +78,18 @@ def _day(value: str) -> str:
     return value
 
 
+def _names_of_settings(values: Mapping[str, str]) -> Mapping[str, str]:
+    for name in values:
+        # Its variable is in capitals, with _ for every other sign.
+        plain = re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")
+        if name != plain:
+            likely = f"; write {plain!r} for {name!r}" if plain else ""
+            raise ValueError(f"names of a-z, 0-9 and _, of which variables can be made{likely}")
+        if name == GATEWAY_SETTING:
+            raise ValueError(f"names other than {name!r}, by which users choose another service for it")
+    return values
+
+
 # A description completes the sentence that names a wrong value: "credits are 'many', not a finite number".
 _Text = Annotated[str, Field(description="text")]
 Day = Annotated[str, AfterValidator(_day), Field(description="a day, as YYYY-MM-DD")]
@@ -99,7 +112,9 @@ _ConvertTo = Annotated[ConvertTo | None, Field(description="'png' or 'jpeg'")]
 _Header = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 _Template = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
 _Headers = Annotated[Mapping[_Header, _Template], Field(description="a mapping of header names to printable ASCII")]
-_Settings = Annotated[Mapping[str, str], Field(description="a mapping of names to their descriptions")]
+_Settings = Annotated[
+    Mapping[str, str], AfterValidator(_names_of_settings), Field(description="a mapping of names to their descriptions")
+]
 
 
 @dataclass(frozen=True)
@@ -342,7 +357,8 @@ class Provider:
         models: Beginnings of the service's model ids that belong to the family, so that a task found at a
             shared status route is given to its owner. Each is one or more whole words, of which one has at least three
             letters or digits; the longest beginning decides.
-        settings: Keys of ``[providers.NAME]`` in the configuration, each with a one-line description.
+        settings: Keys of ``[providers.NAME]`` in the configuration, each with a one-line description; of a-z, 0-9 and
+            ``_``, since each has an environment variable, too.
     """
 
     title: _Text
@@ -446,8 +462,8 @@ class Tool:
     """
 
     fn: Callable[..., Submission | Query]
-    kind: Kind | None = None
-    title: str | None = None
+    kind: _Kind = None
+    title: _OptionalText = None
     charges: bool = False
     once: bool = False
     usual_s: tuple[float, float] | None = None

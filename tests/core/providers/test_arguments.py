@@ -61,6 +61,42 @@ def bind(fn: Callable[..., Any]) -> BoundTool:
     return BoundTool.bind(fn, provider="fox", kind="image")
 
 
+# Defaults ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "takes"),
+    [
+        (Literal["square", "wide"], "squar", "use one of 'square' or 'wide' (did you mean 'square'?)"),
+        (Literal["square", "wide"], "", "use one of 'square' or 'wide'"),
+        (Literal[5, 10] | None, 7, "use one of 5 or 10"),
+        (Annotated[int, Field(ge=1, le=4)], 0, "give at least 1"),
+        (Annotated[Prompt, Field(max_length=5)], "a long one", "at most 5 characters, 10 were given"),
+        (int, "5", "write 5"),
+        (int, True, "write 1"),
+        (bool, "yes", "write True"),
+        (list[Literal["a", "b"]], ["c"], "use one of 'a' or 'b'"),
+        (ImageUrl, "fox.png", "give an http:// or https:// address"),
+        (Literal["square", "wide"], "wide", None),
+        (Literal["square", "wide"] | None, None, None),
+        (float, 5, None),
+        (Prompt, "", None),
+        (ImageUrls, [], None),
+        (ImageUrl, PICTURE, None),
+        (Annotated[int, Field(ge=0)], 0, None),
+        (bool, False, None),
+    ],
+)
+def test_default_that_a_call_could_not_give_is_found(annotation: Any, default: Any, takes: str | None) -> None:
+    def generate(size: Any = default) -> Submission:
+        raise NotImplementedError
+
+    wrong = Arguments(generate, hints={"size": annotation}).wrong_default()
+
+    said = f"its argument size has the default {json.dumps(default) if isinstance(default, list) else repr(default)}"
+    assert wrong == (f"{said}, which it does not take: {takes}" if takes else "")
+
+
 # The schema ----------------------------------------------------------------------------------------------------------
 
 

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 PLUGINS = Path(__file__).parents[3] / "plugins"
 
 HEAD = """
-from kie_ai_mcp import Outcome, Provider, StatusRoute, Submission, Tool, hookimpl
+from typing import *; from kie_ai_mcp import Media, Outcome, Provider, StatusRoute, Submission, Tool, hookimpl
 """
+DESCRIBED = f"{HEAD}\n@hookimpl\ndef kie_describe_provider(): return "
 HEALTHY = f"""{HEAD}
 def generate_healthy(prompt: str) -> Submission:
     "Make a healthy thing."
@@ -179,6 +180,29 @@ def test_blocked_provider_is_shown_and_never_imported(how: str, publish: "Publis
             "returned builtin_function_or_method, not a list (",
         ),
         (f"{HEAD}\n@hookimpl\ndef kie_register_tools(): return ['generate_x']", "a tool needs a name"),
+        (
+            HEALTHY.replace("prompt: str", "prompt: str, size: Literal['square', 'wide'] = 'squar'"),
+            "generate_healthy: its argument size has the default 'squar', which it does not take: use one of "
+            "'square' or 'wide' (did you mean 'square'?) (site/",
+        ),
+        (
+            HEALTHY.replace("generate_healthy]", "Tool(generate_healthy, kind='pictur')]"),
+            "generate_healthy: its Tool can't be used: kind is 'pictur', not 'image', 'video', 'audio' or 'text' (",
+        ),
+        (
+            HEALTHY.replace("prompt: str", "clip: Annotated[str, Media('vido')]"),
+            "the Media of its argument clip can't be used: kind is 'vido', not 'image', 'video', 'audio', 'file' "
+            "or 'link' (did you mean 'video'?)",
+        ),
+        (
+            f"{DESCRIBED}Provider('x', settings={{'base-url': 'its address'}})",
+            'settings are {"base-url": "its address"}, not names of a-z, 0-9 and _, of which variables can be made; '
+            "write 'base_url' for 'base-url' (site/",
+        ),
+        (
+            f"{DESCRIBED}Provider('x', settings={{'gateway': 'its service'}})",
+            "not names other than 'gateway', by which users choose another service for it",
+        ),
         (HEALTHY.replace("generate_healthy]", "generate_healthy] * 2"), "its tool generate_healthy exists already"),
         (HEALTHY.replace("-> Submission", ""), "generate_healthy: the return annotation must be Submission or Query"),
         (

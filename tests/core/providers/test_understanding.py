@@ -134,6 +134,23 @@ def test_what_was_left_out_or_read_as_another_is_said() -> None:
     assert ARGUMENTS.understood({"prompt": "a fox", "aspect_ratio": "16:9", "image_url": PICTURE}).notes == ()
 
 
+@pytest.mark.parametrize("around", ["{}\n", "{}  ", "\n {}\t", "\u3000{}"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("prompt", value) for value in ("a fox", "8 s of İzmir", "auto", "HD")],
+        *[(name, value) for name in ("aspectRatio", "resolution") for value in ("16:9", "720p", "720P", "hd", "auto")],
+    ],
+)
+def test_note_names_two_readings_that_differ_in_more_than_blanks(name: str, value: str, around: str) -> None:
+    text = around.format(value)
+    read = ARGUMENTS.understood({"prompt": "a fox", name: text})
+    for note in read.notes:
+        assert note in {f"{name} {text!r} was read as {read.arguments.get(name)!r}.", f"{name} 'auto' was left out."}
+        assert read.arguments.get(name, "").strip().lower() != value.lower()
+    assert bool(read.notes) == (name != "prompt" and value in {"auto", "hd"} and (name, value) != ("aspectRatio", "hd"))
+
+
 @pytest.mark.parametrize(
     "given",
     [

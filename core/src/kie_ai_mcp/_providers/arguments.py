@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sized
 from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import compress
@@ -17,7 +18,7 @@ from pydantic_core import ErrorDetails
 from kie_ai_mcp._providers.annotations import adapter, annotations, hints_of, without
 from kie_ai_mcp._providers.understanding import NOTHING, TIMES, Understood, seconds_in, understood
 from kie_ai_mcp._settings.amounts import what_it_takes
-from kie_ai_mcp.errors import InvalidArgument, PluginError, shorten
+from kie_ai_mcp.errors import InvalidArgument, PluginError, guess, shorten
 from kie_ai_mcp.specs import CALLBACK, PROMPT_CHARS, TASK_ID, Media, field_of, is_web_address, texts_at
 
 Names = tuple[str, ...]
@@ -143,6 +144,35 @@ class Arguments:
                 raise InvalidArgument(name, checked[name], "it can't be empty")
         return dict(checked)
 
+    def wrong_default(self) -> str:
+        """Return which default the signature would refuse if a call gave it, and what is taken; "" where there is none.
+
+        No call checks a default: it reaches the service as it is. An empty one stands for an argument that is left
+        out, unless the argument is a choice.
+        """
+        fields = self.schema["properties"]
+        defaults = {
+            name: value
+            for name, value in self.defaults.items()
+            if value is not None and (value or isinstance(value, int | float) or "enum" in fields[name])
+        }
+        faults = list[InvalidArgument]()
+        try:
+            read = adapter(self.name, {name: self._fields[name] for name in defaults}).validate_python(defaults)
+        except ValidationError as exc:
+            faults += [self._problem(error) for error in exc.errors(include_url=False)]
+        else:
+            # A call's '5' is read as 5; a default stays text.
+            others = {name: value for name, value in read.items() if not _is_alike(defaults[name], value)}
+            faults += [InvalidArgument(name, defaults[name], f"write {value!r}") for name, value in others.items()]
+            faults += wrong_addresses(defaults, {path: replace(each, kind="link") for path, each in self.media.items()})
+        if not faults:
+            return ""
+        name = field_of(faults[0].field)
+        likely = guess(defaults[name], fields[name].get("enum", ()))
+        said = f"its argument {name} has the default {shorten(defaults[name])}, which it does not take"
+        return f"{said}: {faults[0].allowed.removesuffix(' of the link')}{likely}"
+
     def understood(self, given: Mapping[str, Any] | None) -> Understood:
         """Return what arguments mean to the function."""
         own = {name: value for name, value in (given or {}).items() if name in self.names or name not in HOSTS_OWN}
@@ -193,6 +223,12 @@ class Arguments:
         reason = f"{name}: {self.name} has no such argument (given {shorten(value)})"
         message = f"{reason}{guess} Known arguments: {listing}."
         return InvalidArgument(name, value, f"known arguments: {listing}", message=message)
+
+
+def _is_alike(value: Any, read: Any) -> bool:
+    """Return whether a value is a number, or true or false, where what was read of it is one."""
+    is_number = isinstance(read, int | float)
+    return not is_number or (isinstance(value, int | float) and isinstance(value, bool) == isinstance(read, bool))
 
 
 def with_defaults(schema: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from kie_ai_mcp import hookspecs
+from kie_ai_mcp._providers.arguments import Arguments
 from kie_ai_mcp._settings.load import nearest
 from kie_ai_mcp.errors import guess, shorten
 from kie_ai_mcp.hookspecs import PROJECT
-from kie_ai_mcp.specs import Accepted, Outcome
+from kie_ai_mcp.specs import Accepted, Media, Outcome, Tool
 
 # What a value must be, by pydantic's name of the error, where its own words are not those of authors.
 FORMS = {"tuple_type": "a list (in Python, a tuple)", "dict_type": "an object (in Python, a dict)"}
@@ -45,6 +46,16 @@ def hook_faults(module: ModuleType) -> Iterator[tuple[str, str, str]]:
             for other in (each for each in needed if each not in given):
                 cure = f"Take what it is given: {', '.join(given)}." if given else "Let it take no argument."
                 yield name, f"it takes {other!r}, which it is not given", cure
+
+
+def tool_fault(entry: object, arguments: Arguments) -> str:
+    """Return what is wrong with a tool's facts, the markers of its files and its defaults; "" where all is well."""
+    if isinstance(entry, Tool) and (wrong := judge(entry, Tool)):
+        return f"its Tool can't be used: {wrong}"
+    for path, marker in arguments.media.items():
+        if wrong := judge(marker, Media):
+            return f"the Media of its argument {path} can't be used: {wrong}"
+    return arguments.wrong_default()
 
 
 def judge(value: object, *expected: type) -> str | None:

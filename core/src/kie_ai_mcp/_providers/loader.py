@@ -20,7 +20,7 @@ import pluggy
 
 from kie_ai_mcp import hookspecs
 from kie_ai_mcp._providers import defaults, selection
-from kie_ai_mcp._providers.contract import hook_faults, judge
+from kie_ai_mcp._providers.contract import hook_faults, judge, tool_fault
 from kie_ai_mcp._providers.guard import place_in, place_of, run_in_time, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, Plugin, installed
 from kie_ai_mcp._providers.quarantine import STDERR, STDOUT, Quarantine, kept_streams
@@ -31,7 +31,7 @@ from kie_ai_mcp._settings.settings import Settings, own_folder, variable
 from kie_ai_mcp._settings.sources import name_of, way_to_set
 from kie_ai_mcp.errors import ConfigError, PluginError
 from kie_ai_mcp.hookspecs import CONTRACT, PROJECT
-from kie_ai_mcp.specs import KIE, Availability, Gateway, Kind, Provider, Task, Tool
+from kie_ai_mcp.specs import GATEWAY_SETTING, KIE, Availability, Gateway, Kind, Provider, Task, Tool
 
 if TYPE_CHECKING:
     import click
@@ -167,7 +167,7 @@ class Plugins:
     def _load(self, plugin: Plugin) -> list[Offer]:
         """Import a provider and ask it; return it where it keeps the contract, nothing where it is set aside."""
         section = self._settings.section(plugin.name)
-        section.pop(selection.GATEWAY_SETTING, None)
+        section.pop(GATEWAY_SETTING, None)
         try:
             with nullcontext() if plugin.is_first_party else self._watched(plugin):
                 tools, gateways = run_in_time(lambda: self._examine(plugin, MappingProxyType(section)), LOAD_S)
@@ -268,9 +268,9 @@ class Plugins:
     def _move_to_gateway(self, plugin: Plugin) -> None:
         """Let another service stand in for a provider whose section says so."""
         section = self._settings.section(plugin.name)
-        if plugin.state != "enabled" or section.get(selection.GATEWAY_SETTING) is None:
+        if plugin.state != "enabled" or section.get(GATEWAY_SETTING) is None:
             return
-        target = str(section[selection.GATEWAY_SETTING])
+        target = str(section[GATEWAY_SETTING])
         gateway, owner = self.gateways.get(target), self.plugins.get(target)
         own = {name: tool for name, tool in self.tools.items() if tool.provider == plugin.name}
         served: dict[str, BoundTool] = {}
@@ -360,7 +360,11 @@ def _module_of(plugin: Plugin) -> ModuleType:
 
 def _bound(entry: Any, plugin: Plugin) -> BoundTool:
     try:
-        return BoundTool.bind(entry, provider=plugin.name, kind=plugin.kind)
+        tool = BoundTool.bind(entry, provider=plugin.name, kind=plugin.kind)
+        # The contract tests judge this project's own.
+        if not plugin.is_first_party and (wrong := tool_fault(entry, tool.arguments)):
+            raise PluginError(f"{tool.name}: {wrong}.")
+        return tool
     except PluginError as exc:
         place = place_in(entry.fn if isinstance(entry, Tool) else entry)
         raise PluginError(f"{exc.message.rstrip('.')}{place}.", next_step=exc.next_step) from exc

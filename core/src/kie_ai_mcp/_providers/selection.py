@@ -11,12 +11,10 @@ from kie_ai_mcp._settings.load import config_file, near_misses, nearest
 from kie_ai_mcp._settings.settings import SUBPREFIX, Settings, provider_variable
 from kie_ai_mcp._settings.sources import name_of, way_to_set
 from kie_ai_mcp.errors import ConfigError, PluginError
-from kie_ai_mcp.specs import Availability, Gateway, Tool
+from kie_ai_mcp.specs import GATEWAY_SETTING, Availability, Gateway, Tool
 
 log = logging.getLogger(__name__)
 
-# The one setting that every provider's section may have: the service that stands in for Kie.ai.
-GATEWAY_SETTING = "gateway"
 RANKS: Mapping[Availability, int] = {"current": 0, "undocumented": 1, "retired": 2}  # the order of lists
 
 

@@ -107,14 +107,14 @@ def understood(given: Mapping[str, Any], schema: Mapping[str, Any], media: Itera
         if own_name(name).rstrip("s") != own_name(own).rstrip("s"):
             notes.append(f"{name} was read as {own}.")
         arguments[own] = value if read is None else read
-        # Of a number with its unit (8s) nothing was read as another.
+        # Of a number with its unit (8s), or a text with blanks around it, nothing was read as another.
         if isinstance(value, str) and isinstance(read, str | int | float) and not _begins_with(value, read):
             notes.append(f"{own} {value!r} was read as {read!r}.")
     return Understood(arguments, tuple(notes), frozenset(left_out))
 
 
 def _begins_with(text: str, value: str | float) -> bool:
-    return text.strip().lower().startswith(str(value).lower())
+    return text.strip().lower().startswith(str(value).strip().lower())
 
 
 def _with_frames(given: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:

@@ -19,7 +19,7 @@ import click
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from kie_ai_mcp._providers.contract import hook_faults, judge
+from kie_ai_mcp._providers.contract import hook_faults, judge, tool_fault
 from kie_ai_mcp._providers.guard import described, place_of
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp.errors import shorten
@@ -140,6 +140,8 @@ def schema_is_lean(tool: BoundTool) -> Iterator[Breach]:
         cure = "Correct the annotation that makes it (json_schema_extra, Field)."
         yield Breach(where, f"its input schema is not valid (draft 2020-12): {exc.message}", cure)
         return
+    if wrong := tool_fault(None, tool.arguments):
+        yield Breach(where, wrong, "Name a default that a call could give, or None for an argument that is left out.")
     if schema.get("additionalProperties") is not False:
         cure = "Leave additionalProperties alone: a mistyped argument must not be bought at its default."
         yield Breach(where, "its input schema takes unknown arguments", cure)
