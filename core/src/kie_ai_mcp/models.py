@@ -40,6 +40,7 @@ Tested = Value | Sequence[Value]
 Test = Tested | Annotated[Mapping[Literal["not"], Tested], Field(min_length=1)]
 Condition = Mapping[str, Test] | tuple[Mapping[str, Test], ...]
 Group = str | tuple[str, ...]
+_Path = tuple[str | int, ...]  # of a key in an entry of a data file
 _When = Annotated[Condition | None, Field(description="a mapping of terms to tests, or a tuple of such mappings")]
 _Credits = Annotated[float, Field(ge=0, description="a finite number of at least 0")]
 _OptionalPrice = Annotated["Price | None", Field(description="a Price, or None where nobody knows it")]
@@ -83,7 +84,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class PriceLine:
-    """One line of a price: `credits` for every `each` of the term `per`, where `when` holds.
+    """One line of a price: `credits` for every `each` of the term `per`, in proportion, where `when` holds.
 
     Args:
         credits: The price in the service's unit, 0 or more.
@@ -91,7 +92,7 @@ class PriceLine:
         per: The factor, a term; "" is once per request.
         each: How many of `per` the price is for (1000 characters).
         after: How many of `per` are free.
-        at_most: Whether the factor is a ceiling and not a count.
+        at_most: Whether the price may be less: the factor is a ceiling and not a count.
         unset: What counts for a field of this line that is left out and has no default.
     """
 
@@ -268,8 +269,16 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
         **common: Fields of `Model` that all of them have (``gateway="fal"``).
 
     Raises:
-        PluginError: The file is missing, or holds no such object; names the line.
+        PluginError: No field of `Model` has the name of an argument; the file is missing, or holds no such object.
     """
+    allowed = _KEYS[Model].keys() - {"id", "input", "source", "fault"}
+    for name in common.keys() - allowed:
+        what = f"read_models was called with {name}=, which is no field of Model{guess(name, allowed - common.keys())}"
+        raise PluginError(f"{what}.", next_step="Correct the call.")
+    return _models_of(source, common)
+
+
+def _models_of(source: "str | Traversable", common: Mapping[str, Any]) -> Iterator[Model]:
     file = "" if isinstance(source, str) else "/".join(Path(str(source)).parts[-2:])
     whole = f"the data file of models{f' {file}' if file else ''}"
     try:
@@ -284,26 +293,32 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
         raise PluginError(f"{whole} is no JSON object: {exc}.") from exc
     if not isinstance(entries, dict):
         raise PluginError(f"{whole} is no JSON object: it holds {shorten(entries)}.")
-    at, line, lines = 0, 1, dict[str, int]()
-    for model_id, entry in entries.pairs if isinstance(entries, _Repeating) else entries.items():
-        if (start := _key_at(text, model_id, at + 1)) >= 0:
-            at, line = start, line + text.count("\n", at, start)
+    lines = dict[str, int]()
+    at, line = 0, 1
+    members = entries.pairs if isinstance(entries, _Repeating) else entries.items()
+    for (model_id, entry), (_, start, inside) in zip(members, _members_at(text, 0), strict=True):
+        at, line = start, line + text.count("\n", at, start)
+        place = line
         try:
             if model_id in lines:
-                raise _Misread(f"its id stands twice, first in line {lines[model_id]}", "")
+                raise _Misread(f"its id stands twice, first in line {lines[model_id]}")
             lines[model_id] = line
             if repeating:
-                _check_once(entry, "")
-            model, fault, key = _model(model_id, entry, common), "", ""
+                _check_once(entry)
+            model, fault = _model(model_id, entry, common), ""
         except _Misread as exc:
-            model, (fault, key) = Model(model_id, model_id, "image", "", {}), exc.args
-        further = text.count("\n", at, max(at, _key_at(text, key, at + 1))) if key else 0
-        place = f"{file}, line {line + further}" if file else f"line {line + further} of its data file"
-        yield replace(model, source=place, fault=fault)
+            model, fault = Model(model_id, model_id, "image", "", {}), exc.fault
+            place += text.count("\n", at, max(at, _key_at(text, inside, exc.path)))
+        where = f"{file}, line {place}" if file else f"line {place} of its data file"
+        yield replace(model, source=where, fault=fault)
 
 
 class _Misread(Exception):
-    """What is wrong with an entry of a data file, and the key with which it is wrong, or ""."""
+    """What is wrong with an entry of a data file, and the path of the key with which it is wrong."""
+
+    def __init__(self, fault: str, path: _Path = ()) -> None:
+        super().__init__(fault)
+        self.fault, self.path = fault, path
 
 
 class _Repeating(dict[str, Any]):
@@ -322,56 +337,92 @@ def _members(seen: list[_Repeating], pairs: Sequence[tuple[str, Any]]) -> dict[s
     return seen[-1]
 
 
-def _check_once(value: Any, where: str) -> None:
+def _check_once(value: Any, path: _Path = ()) -> None:
     """Raise _Misread where a key stands twice in an object, or in one inside."""
     if isinstance(value, _Repeating):
         names = [name for name, _ in value.pairs]
         name = next(name for name in names if names.count(name) > 1)
-        raise _Misread(f"{where or 'the entry'} has the key {name!r} twice", name)
+        raise _Misread(f"{_said(path)} has the key {name!r} twice", (*path, name))
     if isinstance(value, list | dict):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            place = f"{where}[{key}]" if isinstance(value, list) else f"{where}.{key}".removeprefix(".")
-            _check_once(inner, place)
+            _check_once(inner, (*path, key))
 
 
-def _key_at(text: str, key: str, start: int) -> int:
-    """Return where a key of a JSON object is written, from `start` on; -1 where it is not found."""
-    written = json.dumps(key, ensure_ascii=False)
-    at = text.find(written, start)
-    while at >= 0 and not text[at + len(written) : at + len(written) + 20].lstrip().startswith(":"):
-        at = text.find(written, at + 1)
+def _said(path: _Path) -> str:
+    """Return a path in an entry as messages write it (``price.lines[0]``)."""
+    words = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return "".join(words).removeprefix(".") or "the entry"
+
+
+def _members_at(text: str, start: int) -> Iterator[tuple[str | int, int, int]]:
+    """Yield the members of the JSON object or list at a place in a text: the key, where it begins, where its value."""
+    at = _next(text, start)
+    is_object = text[at : at + 1] == "{"
+    if not is_object and text[at : at + 1] != "[":
+        return
+    read, number = json.JSONDecoder().raw_decode, 0
+    at = _next(text, at + 1)
+    while text[at] not in "]}":
+        key: str | int = number
+        begin = value = at
+        if is_object:
+            key, end = read(text, at)
+            value = _next(text, _next(text, end) + 1)  # after the colon
+        yield key, begin, value
+        at, number = _next(text, read(text, value)[1]), number + 1
+        if text[at] == ",":
+            at = _next(text, at + 1)
+
+
+def _next(text: str, at: int) -> int:
+    """Return where the next sign that is no blank stands."""
+    while text[at : at + 1].isspace():
+        at += 1
     return at
 
 
+def _key_at(text: str, start: int, path: _Path) -> int:
+    """Return where the key at the end of a path is written in the JSON value that begins at `start`, the last of its
+    name; -1 for no path, or where it is not found.
+    """
+    if not path:
+        return -1
+    places = [(begin, value) for key, begin, value in _members_at(text, start) if key == path[0]]
+    if not places:
+        return -1
+    begin, value = places[-1]
+    return begin if len(path) == 1 else _key_at(text, value, path[1:])
+
+
 def _model(model_id: str, entry: Any, common: Mapping[str, Any]) -> Model:
-    values = dict(_object(entry, "the entry"))
-    _check_keys(_ENTRY, {"id": model_id, **common, **values}, "the entry")
-    schema = {"type": "object", "properties": _object(values.pop("fields"), "fields")}
+    values = dict(_object(entry, ()))
+    _check_keys(_ENTRY, {"id": model_id, **common, **values}, ())
+    schema = {"type": "object", "properties": _object(values.pop("fields"), ("fields",))}
     closed = _closed(schema | {"required": values.pop("required", [])})
     if media := values.get("media"):
         values["media"] = {
-            path: _read(Media, value, f"media.{path}") for path, value in _object(media, "media").items()
+            path: _read(Media, value, ("media", path)) for path, value in _object(media, ("media",)).items()
         }
     if "rules" in values:
-        values["rules"] = _read_all(Rule, values["rules"], "rules")
+        values["rules"] = _read_all(Rule, values["rules"], ("rules",))
     if values.get("price") is not None:
-        price = dict(_object(values["price"], "price"))
-        price |= {part: _read_all(PriceLine, price.get(part, []), f"price.{part}") for part in ("lines", "plus")}
-        values["price"] = _read(Price, price, "price")
+        price = dict(_object(values["price"], ("price",)))
+        price |= {part: _read_all(PriceLine, price.get(part, []), ("price", part)) for part in ("lines", "plus")}
+        values["price"] = _read(Price, price, ("price",))
     return Model(id=model_id, input=closed, **{**common, **{name: _fixed(value) for name, value in values.items()}})
 
 
-def _read(kind: type[T], value: Any, where: str) -> T:
+def _read(kind: type[T], value: Any, path: _Path) -> T:
     """Return an object of a data file as a value of a class, with tuples in place of its lists, one or two deep."""
-    values = _object(value, where)
-    _check_keys(_KEYS[kind], values, where)
+    values = _object(value, path)
+    _check_keys(_KEYS[kind], values, path)
     return kind(**{name: _fixed(value) for name, value in values.items()})
 
 
-def _read_all(kind: type[T], values: Any, where: str) -> tuple[T, ...]:
+def _read_all(kind: type[T], values: Any, path: _Path) -> tuple[T, ...]:
     if not isinstance(values, list):
-        raise _Misread(f"{where} must be a list, not {shorten(values)}", where.rpartition(".")[2])
-    return tuple(_read(kind, value, f"{where}[{number}]") for number, value in enumerate(values))
+        raise _Misread(f"{_said(path)} must be a list, not {shorten(values)}", path)
+    return tuple(_read(kind, value, (*path, number)) for number, value in enumerate(values))
 
 
 _KEYS: dict[type, dict[str, bool]] = {
@@ -384,19 +435,20 @@ _ENTRY = {key: needed for key, needed in _KEYS[Model].items() if key not in {"in
 _ENTRY |= {"fields": True, "required": False}
 
 
-def _check_keys(keys: Mapping[str, bool], values: Mapping[str, Any], where: str) -> None:
+def _check_keys(keys: Mapping[str, bool], values: Mapping[str, Any], path: _Path) -> None:
     """Raise _Misread for a key that is unknown, and where one that is needed is left out."""
     for name in values:
         if name not in keys:
-            raise _Misread(f"{where} has the unknown key {name!r}{guess(name, keys.keys() - values.keys())}", name)
+            likely = guess(name, keys.keys() - values.keys())
+            raise _Misread(f"{_said(path)} has the unknown key {name!r}{likely}", (*path, name))
     for name, is_needed in keys.items():
         if is_needed and name not in values:
-            raise _Misread(f"{where} has no key {name!r}", "")
+            raise _Misread(f"{_said(path)} has no key {name!r}", path)
 
 
-def _object(value: Any, where: str) -> Mapping[str, Any]:
+def _object(value: Any, path: _Path) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise _Misread(f"{where} must be an object, not {shorten(value)}", where.rpartition(".")[2])
+        raise _Misread(f"{_said(path)} must be an object, not {shorten(value)}", path)
     return value
 
 

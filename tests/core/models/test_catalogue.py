@@ -205,6 +205,7 @@ WAVE = """
       ]
     }}
   }}"""
+NEEDS = '"needs", "fields": ["size"], "when": {"image_url": "*"}'
 WAVES = "{" + ",".join(WAVE.format(id=f"wave/{number}") for number in (1, 2, 3)) + "\n}\n"
 
 
@@ -227,6 +228,9 @@ def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
         ('"credits": 3', '"credit": 3', "price.lines[1] has the unknown key 'credit' (did you mean 'credits'?)@34"),
         ('"when": {"image', '"wenn": {"image', "rules[0] has the unknown key 'wenn' (did you mean 'when'?)@30"),
         ('"kind": "image"}}', '"kinds": ""}}', "media.image_url has the unknown key 'kinds' (did you mean 'kind'?)@29"),
+        ('"rules": [{', '"rules": [{"size": 1, ', "rules[0] has the unknown key 'size'@30"),
+        ('"kind": "image"}}', '"kind": "image", "size": 1}}', "media.image_url has the unknown key 'size'@29"),
+        ('{"credits": 2,', '{"credits": 2, "prompt": 1,', "price.lines[0] has the unknown key 'prompt'@33"),
         ('"title": "Wave",', "", "the entry has no key 'title'@20"),
         ('"lines": [', '"lines": 2, "x": [', "price.lines must be a list, not 2@32"),
         ('"kind": "image",', '"kind": "imgae",', "'audio' or 'text' (did you mean 'image'?)@20"),
@@ -237,7 +241,7 @@ def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
         ('"media": {"image_url"', '"media": {"imag_url"', "is no field of text (did you mean 'image_url'?)@20"),
         ('"media"', '"required": ["promt"], "media"', "'promt', which is no field (did you mean 'prompt'?)@20"),
         ('"kind": "image",', '"kind": "image", "kind": "video",', "the entry has the key 'kind' twice@22"),
-        ('{"credits": 3}', '{"credits": 3, "credits": 4}', "price.lines[1] has the key 'credits' twice@33"),
+        ('{"credits": 3}', '{"credits": 3, "credits": 4}', "price.lines[1] has the key 'credits' twice@34"),
         ('"large"]', '"large"], "default": null, "enmu": []', "keyword of a schema (did you mean 'enum'?)@20"),
         ('"large"]', '"large"], "default": "smal"', "which it does not take (did you mean 'small'?)@20"),
         ('{"type": "string"}', '{"type": "integer", "minimum": 1, "default": 0}', "0, which it does not take@20"),
@@ -248,6 +252,17 @@ def waves(tmp_path: Path, old: str, new: str) -> Catalogue:
         ('"credits": 3}', '"credits": 3}, {"credits": 4, "when": {"size": "large"}}', "lines[1] does, and is first@20"),
         ('"credits": 3', '"credits": 3, "when": {"size": "small", "prompt": "*"}', "lines[0] does, and is first@20"),
         ('"credits": 3', '"credits": 3, "when": {"size": ["small"]}', "price.lines[0] does, and is first@20"),
+        ('"needs"', '"limit"', "its rules[0] (limit) has no bound, so no value breaks it@20"),
+        ('"needs"', '"limit", "min": 3, "max": 2', "its rules[0] (limit) allows no value at all@20"),
+        ('"needs"', '"limit", "above": 2, "max": 2', "its rules[0] (limit) allows no value at all@20"),
+        ('"needs"', '"not_both"', "its rules[0] (not_both) names one field or group alone@20"),
+        ('"needs"', '"refers"', "its rules[0] (refers) has no to, so nobody knows what it refers to@20"),
+        ('"needs"', '"needs", "max": 2', "has max, which only a rule of the kind limit looks at@20"),
+        ('"fields": ["size"]', '"fields": []', "its rules[0] (needs) names no fields@20"),
+        (NEEDS, '"only_with", "fields": ["size"]', "has no when, so nothing breaks it@20"),
+        (NEEDS, '"only_with", "fields": ["size"], "when": {}', "has no when, so nothing breaks it@20"),
+        ('"credits": 3', '"credits": 3, "each": 1000', "price.lines[1] has each without per, so it counts nothing@20"),
+        ('"lines": [', '"plus": [', "its price has no lines@20"),
         ('"kind": "image"}}', '"kind": "image", "formats": ""}}', "formats are '', not a list (in Python, a tuple)@20"),
     ],
 )  # fmt: skip
@@ -275,6 +290,24 @@ def test_model_that_stands_twice_is_left_out_where_it_stands_again(tmp_path: Pat
         '{"a": {"title": "", "kind": "image", "task": "", "fields": {}}, "a": {}, "a": {}}'
     )
     assert (first.fault, second.fault, third.fault) == ("", *["its id stands twice, first in line 1"] * 2)
+
+
+def test_misspelt_argument_of_read_models_is_blamed_on_the_call(tmp_path: Path) -> None:
+    hook = "return read_models('{}', gateway='tidal', wraped=False)"
+    catalogue = tidal(tmp_path, hook=hook)
+    assert catalogue.find("wave/1") is None
+    (said,) = catalogue.faults["tidal"]
+    assert "read_models was called with wraped=, which is no field of Model (did you mean 'wrapped'?)" in said
+    assert said.endswith("(kie_ai_mcp_tidal/__init__.py, line 11)")
+
+
+def test_unknown_gateway_of_a_call_is_named_with_the_nearest_and_the_call(tmp_path: Path) -> None:
+    hook = f"return read_models({WAVE.format(id='wave/1').join('{}')!r}, gateway='tydal')"
+    catalogue = tidal(tmp_path, hook=hook)
+    assert catalogue.find("wave/1") is None
+    (said,) = catalogue.faults["tidal"]
+    assert "the gateway 'tydal' is registered by no provider (did you mean 'tidal'?); its entry names it, or " in said
+    assert "the call of read_models (kie_ai_mcp_tidal/__init__.py, line 9) (line 2 of its data file)" in said
 
 
 def test_data_file_that_is_no_json_is_named_with_its_line(tmp_path: Path) -> None:

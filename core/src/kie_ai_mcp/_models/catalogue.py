@@ -19,7 +19,7 @@ from kie_ai_mcp._providers.installed import Plugin
 from kie_ai_mcp._providers.loader import LOAD_S, Plugins, listed, place_of_hook
 from kie_ai_mcp._providers.tools import tool_name
 from kie_ai_mcp._settings.settings import Settings
-from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError
+from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, guess
 from kie_ai_mcp.models import LiveCatalogue, Model
 from kie_ai_mcp.specs import KIE
 
@@ -195,13 +195,17 @@ class Catalogue:
         """Return whether a value of a third-party provider can be used; a model that can't is set aside by its id."""
         faults = faults_of_data(value) if isinstance(value, Model) else iter(())
         wrong = next((what for what, _ in faults), None) or judge(value, LiveCatalogue, Model)
-        if not wrong and value.gateway not in {KIE, *self.plugins.gateways}:
-            wrong = f"the gateway {value.gateway!r} is registered by no provider"
+        place = place_of_hook(self.plugins.hook(HOOK, plugin.name))
+        if not wrong and value.gateway not in (services := {KIE, *self.plugins.gateways}):
+            likely = guess(value.gateway, services)
+            wrong = f"the gateway {value.gateway!r} is registered by no provider{likely}"
+            if getattr(value, "source", ""):  # read_models may have been called with it
+                wrong += f"; its entry names it, or the call of read_models{place}"
         if wrong and not isinstance(value, Model):
             raise PluginError(f"it returned what can't be used: {wrong}.")
         if wrong and isinstance(value, Model):
             self.aside[str(value.id)] = f"its data, which the provider {plugin.name} registers, are wrong: {wrong}"
-            place = f" ({value.source})" if value.source else place_of_hook(self.plugins.hook(HOOK, plugin.name))
+            place = f" ({value.source})" if value.source else place
             self._leave_out(plugin.name, f"its model {value.id} is left out: {wrong}{place}")
         return not wrong
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from itertools import islice, product
 from typing import Any
 
@@ -12,7 +13,7 @@ from kie_ai_mcp._models.terms import alternatives, group, number_of, parts_of, s
 from kie_ai_mcp._models.wording import rule_line, written
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp.errors import guess, shorten
-from kie_ai_mcp.models import Condition, Model, Price, Rule
+from kie_ai_mcp.models import Condition, Model, Price, PriceLine, Rule
 
 Fault = tuple[str, str]  # what is wrong, and its cure
 KEYWORDS = frozenset(
@@ -25,6 +26,7 @@ KEYWORDS = frozenset(
         "propertyNames", "readOnly", "required", "then", "title", "type", "uniqueItems", "writeOnly",
     )
 )  # fmt: skip
+LOOKS_AT = {"limit": ("min", "max", "above", "step"), "only_with": ("values",), "refers": ("to",)}  # of rules, by kind
 TRIED = 200  # settings of one model whose price is looked at
 ALIKE = 0.75  # how like a keyword a key is that was meant to be one; others are notes of the plugin's own
 
@@ -50,8 +52,45 @@ def _faults_of(model: Model) -> Iterator[Fault]:
             if (schema_at(model.input, path) or {}).get("type") != "string":
                 likely = guess(path, _paths(model.input))
                 yield f"its media path {path!r} is no field of text{likely}", "Write [] for each item of a list."
+        for number, rule in enumerate(model.rules):
+            yield from ((f"its rules[{number}] ({rule.kind}) {what}", cure) for what, cure in _faults_of_rule(rule))
+        if model.price and not model.price.lines:
+            yield "its price has no lines", "Add one, or leave price out where nobody knows it."
+        for part in ("lines", "plus") if model.price else ():
+            for number, line in enumerate(getattr(model.price, part)):
+                if not line.per and (idle := _set_in(line, ("each", "after"))):
+                    cure = "Add per, the term that is counted, or leave it out."
+                    yield f"its price.{part}[{number}] has {idle} without per, so it counts nothing", cure
         for subject in (*model.rules, *([model.price] if model.price else ())):
             yield from _faults_of_terms(model, subject)
+
+
+def _faults_of_rule(rule: Rule) -> Iterator[Fault]:
+    """Yield why a rule says nothing: it lacks what its kind needs, or has what its kind does not look at."""
+    if not rule.fields:
+        yield "names no fields", "Name those that it speaks of."
+    if rule.kind == "not_both" and len(rule.fields) == 1:
+        yield "names one field or group alone", "Name at least two, of which one may be sent."
+    bounds = _set_in(rule, LOOKS_AT["limit"])
+    if rule.kind == "limit" and not bounds:
+        yield "has no bound, so no value breaks it", "Add min, max, above or step."
+    least, most = number_of(rule.min), number_of(rule.max)
+    over = number_of(rule.above)
+    if most is not None and ((least is not None and least > most) or (over is not None and over >= most)):
+        yield "allows no value at all", "Write a max that is more than min and above."
+    if rule.kind == "only_with" and not all(alternatives(rule.when) or [{}]):
+        yield "has no when, so nothing breaks it", "Add when, the condition under which its fields may be sent."
+    if rule.kind == "refers" and not rule.to:
+        yield "has no to, so nobody knows what it refers to", "Add to, the field whose values it may name."
+    for kind, names in LOOKS_AT.items():
+        if kind != rule.kind and (idle := _set_in(rule, names)):
+            yield f"has {idle}, which only a rule of the kind {kind} looks at", "Leave it out, or write another kind."
+
+
+def _set_in(value: Rule | PriceLine, names: Iterable[str]) -> str:
+    """Return which of these fields have another value than they have when they are left out, in words."""
+    defaults = {each.name: each.default for each in fields(value)}
+    return " and ".join(name for name in names if getattr(value, name) != defaults[name])
 
 
 def _faults_of_schema(model: Model) -> Iterator[Fault]:

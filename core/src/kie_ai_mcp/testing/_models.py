@@ -23,7 +23,7 @@ from kie_ai_mcp._models.wording import rule_line
 from kie_ai_mcp._providers.contract import judge
 from kie_ai_mcp._providers.guard import described, place_of
 from kie_ai_mcp._providers.loader import place_of_hook
-from kie_ai_mcp.errors import PluginError
+from kie_ai_mcp.errors import PluginError, guess
 from kie_ai_mcp.models import LiveCatalogue, Model, Rule
 from kie_ai_mcp.specs import KIE, Submission, field_of
 from kie_ai_mcp.testing._checks import Breach, schemas_in
@@ -181,7 +181,9 @@ def models_can_be_used(loaded: Loaded) -> Iterator[Breach]:
                 yield Breach("kie_register_models", f"it returned {wrong}", "Return models and one LiveCatalogue.")
             continue
         if model.gateway not in {KIE, *loaded.plugins.gateways}:
-            what, cure = f"its gateway {model.gateway!r} is not registered", "Return it from kie_register_gateways."
+            services = [KIE, *loaded.plugins.gateways]
+            what = f"its gateway {model.gateway!r} is not registered{guess(model.gateway, services)}"
+            cure = "Return it from kie_register_gateways."
             yield Breach(f"model {model.id}", what, cure)
         if model.id in ids:
             yield Breach(f"model {model.id}", "it is registered twice", "Return every model once.")
