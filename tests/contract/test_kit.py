@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -183,7 +184,10 @@ BROKEN = {
     ),
     "outcome that is none": (
         "@hookimpl\ndef kie_normalize_result(payload):\n    return {'status': 'completed'}",
-        ["broken returned dict from kie_normalize_result", "Return an Outcome, a StatusRoute to read next, or None"],
+        [
+            "broken returned a dict, not an Outcome or StatusRoute (or None) from kie_normalize_result (kie_",
+            "Return an Outcome, a StatusRoute to read next, or None",
+        ],
     ),
     "refusal of everything": (
         tool('raise InvalidArgument("prompt", prompt, "write better")'),
@@ -633,6 +637,9 @@ DRAWN = {"state": "ready", "files": [{"href": "https://example.com/1.png"}]}
         ({"            accept=accepted,\n": ""}, [], "accept: it is missing, and the usual reading finds a task in no"),
         ({}, [JOB], "gateway lantern, accept: it finds no task's id in a given answer to a request"),
         ({}, [{"id": "a"}, JOB], "accepted: no function finds a task in it"),
+        ({}, [None], "gateway lantern, accept: it finds no task's id in a given answer to a request"),
+        ({}, [""], "gateway lantern, accept: it finds no task's id in a given answer to a request"),
+        ({}, [[]], "gateway lantern, accept: it finds no task's id in a given answer to a request"),
         ({"if 200 <= status < 300": "if False", "Answer(status, ": "Answer(500, "}, [{"id": 1}], "is read as code 500"),
     ],
 )  # fmt: skip
@@ -646,6 +653,28 @@ def test_answer_to_a_request_in_which_no_task_is_found_is_a_breach(
     with pytest.raises(AssertionError) as caught:
         check_provider(module_of(source, name="kie_ai_mcp_lantern"), payloads=[DRAWN], accepted=accepted, count=20)
     assert fault in str(caught.value)
+
+
+def test_body_that_is_a_list_may_hold_the_task() -> None:
+    source = Package("lantern", "gateway").texts()[Path("src", "kie_ai_mcp_lantern", "__init__.py")]
+    module = module_of(source, name="kie_ai_mcp_lantern")
+    check_provider(module, payloads=[DRAWN], accepted=[[{"id": 417}]], count=20)
+    with pytest.raises(AssertionError, match=r"payloads\[1\] is \[\], not an object: give the `data` of an answer"):
+        check_provider(module, payloads=[DRAWN, []])  # type: ignore[list-item]
+
+
+def test_success_that_no_reading_knows_is_warned_of() -> None:
+    reading = (
+        "@hookimpl\ndef kie_normalize_result(payload):\n"
+        "    status = {'COOLD': 'completed', 'CRACKED': 'failed'}.get(str(payload.get('state')), 'processing')\n"
+        "    return Outcome(status, ('https://x.example/1.png',), error='it cracked')"
+    )
+    done = {"state": "COOLED", "href": "https://x.example/1.png"}
+    payloads = [{"state": "CRACKED"}, done]
+    with pytest.warns(UserWarning, match="none of 2 given payloads is read as completed, though one holds .*COOLED"):
+        check_provider(module_of(HEAD, TOOL, reading), payloads=payloads)
+    with warnings.catch_warnings(action="error"):
+        check_provider(module_of(HEAD, TOOL, reading.replace("COOLD", "COOLED")), payloads=payloads)
 
 
 def test_second_reading_that_finds_no_result_in_any_payload_is_a_breach() -> None:

@@ -72,10 +72,17 @@ async def test_request_is_returned_and_the_arguments_stay_as_they_are() -> None:
             raises(SystemExit(3)),
             "generate_fox of the provider acme failed: SystemExit: 3 (providers/test_asking.py, line ",
         ),
-        (returns(None), "generate_fox of the provider acme returned what can't be sent: a NoneType, not a Submission."),
-        (returns(Query("fox", {}, lambda _: Outcome("processing"))), "a Query, not a Submission."),
-        (returns(Submission("/", {}, "fox")), "path is '/', not an address below the service's base URL."),
-        (returns(Submission("fox", {}, "fox", gateway="far")), "its gateway 'far' is registered by no provider."),
+        (
+            returns(None),
+            "generate_fox of the provider acme returned what can't be sent: a NoneType, not a Submission (",
+        ),
+        (
+            returns(Query("fox", {}, lambda _: Outcome("processing"))),
+            "a Query, not a Submission (providers/test_asking.py, line ",
+        ),
+        (returns(Submission("/", {}, "fox")), "path is '/', not an address below the service's base URL ("),
+        (returns(Submission("fox", {}, "fox", gateway="far")), "its gateway 'far' is registered by no provider ("),
+        (returns(Submission("fox", {}, "fox", gateway="kee")), "is registered by no provider (did you mean 'kie'?) ("),
     ],
 )
 async def test_request_that_fails_sends_nothing(make: Callable[[], Any], reason: str) -> None:
@@ -144,6 +151,15 @@ async def test_runway_clip_can_be_read_before_and_after_it_has_expired(flag: dic
     assert (outcome.status, outcome.urls, outcome.keeps_s) == ("completed", (CLIP,), keeps_s)
 
 
+async def test_word_that_is_taken_for_running_is_in_the_debug_log(caplog: pytest.LogCaptureFixture) -> None:
+    payload = {"state": "SHINY", "prompt": "a fox", "stage": 3}
+    with caplog.at_level("DEBUG"):
+        read = await RUNWAY.outcome(Task("t-1", "x", "kie"), payload)
+    assert read == Outcome("processing")
+    (said,) = [record.getMessage() for record in caplog.records if "t-1" in record.getMessage()]
+    assert said == 'task t-1 is taken for processing, since its service says {"state": "SHINY", "stage": 3}'
+
+
 async def test_payload_stays_as_it_is_whatever_the_provider_does_to_its_copy(publish: "Publish") -> None:
     publish("vandal", "from kie_ai_mcp import hookimpl\n@hookimpl\ndef kie_normalize_result(payload): payload.clear()")
     payload: dict[str, Any] = {"state": "success", "nested": {"a": 1}}
@@ -167,8 +183,11 @@ async def test_route_of_a_provider_that_is_gone_is_a_failed_read() -> None:
     [
         (raises(KeyError("x")), "The provider acme failed: KeyError: 'x' (providers/test_asking.py, line "),
         (raises(Refused("no")), "no"),
-        (returns("t-1"), "The provider acme made of the answer what can't be used: a str, not an Outcome."),
-        (returns(Outcome("completed", progress=7)), "can't be used: progress is 7, not a share between 0 and 1."),
+        (returns("t-1"), "The provider acme made of the answer what can't be used: a str, not an Outcome (providers/"),
+        (
+            returns(Outcome("completed", progress=7)),
+            "can't be used: progress is 7, not a share between 0 and 1 (providers/",
+        ),
     ],
 )
 async def test_reading_of_a_free_answer_that_fails_is_a_failed_read(read: Callable[..., Any], reason: str) -> None:
@@ -225,7 +244,7 @@ async def test_answer_about_the_account_is_read_by_no_provider(code: int) -> Non
     ("read", "reason"),
     [
         (returns(OK), ""),
-        (returns(None), "returned what can't be used: a NoneType, not an Answer."),
+        (returns(None), "returned what can't be used: a NoneType, not an Answer (providers/"),
         (returns(Answer("200", "")), "returned what can't be used: code is '200'"),  # type: ignore[arg-type]
         (returns(Answer(True, "")), "returned what can't be used: code is True"),
         (raises(KeyError("x")), "failed: KeyError: 'x' ("),

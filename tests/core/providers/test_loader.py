@@ -832,7 +832,11 @@ def test_provider_can_not_answer_for_another_s_task(source: str, publish: "Publi
 @pytest.mark.parametrize("hook", ["kie_route_status(task)", "kie_normalize_result(task, payload)"])
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [("1 / 0", "ZeroDivisionError"), ("return 'generating'", "returned str"), ("return ()", "returned tuple")],
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("return 'generating'", "returned a str, not a"),
+        ("return ()", "returned a tuple, not a"),
+    ],
 )
 def test_hook_that_fails_is_a_failed_read_that_names_the_provider(
     hook: str, body: str, reason: str, publish: "Publish"

@@ -7,6 +7,7 @@ been charged; a status can be read again; the answer to a paid request can not, 
 
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -16,12 +17,22 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from kie_ai_mcp._providers.contract import judge, judge_made
-from kie_ai_mcp._providers.guard import place_of, run_isolated, summarize
+from kie_ai_mcp._providers.guard import place_in, place_of, run_isolated, summarize
 from kie_ai_mcp._providers.installed import DEFAULTS, SHARED
-from kie_ai_mcp._providers.loader import Plugins
+from kie_ai_mcp._providers.loader import Plugins, place_of_hook
 from kie_ai_mcp._providers.tools import BoundTool, CallOptions
 from kie_ai_mcp._settings.installation import PREVIEW, install_command
-from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, ReadFailed, Refused, Unknown, one_line
+from kie_ai_mcp.errors import (
+    InvalidArgument,
+    KieError,
+    PluginError,
+    ReadFailed,
+    Refused,
+    Unknown,
+    guess,
+    one_line,
+    shorten,
+)
 from kie_ai_mcp.specs import FORMAT, KIE, Accepted, Answer, Gateway, Outcome, Query, StatusRoute, Submission, Task
 
 log = logging.getLogger(__name__)
@@ -32,6 +43,10 @@ Request = TypeVar("Request", Submission, Query)
 Read = Callable[[Answer], Any]
 
 REPORT = "Report it to the plugin's author."
+
+STATE = re.compile(
+    "stat(e|us)|stage|phase|flag|progress", re.IGNORECASE
+)  # in names of fields that say how a task stands
 
 # Codes that concern the key, the account or the whole service, never one task; no provider reads them.
 ACCOUNT_CODES = (401, 402, 429, 430, 433, 455)
@@ -81,9 +96,9 @@ class Asking:
         except PluginError as exc:
             raise PluginError(exc.message, next_step=cure) from exc
         if wrong is None and request.gateway not in services:
-            wrong = f"its gateway {request.gateway!r} is registered by no provider"
+            wrong = f"its gateway {request.gateway!r} is registered by no provider{guess(request.gateway, services)}"
         if wrong is not None:
-            raise PluginError(f"{who} returned what can't be sent: {wrong}.", next_step=cure)
+            raise PluginError(f"{who} returned what can't be sent: {wrong}{place_in(tool.fn)}.", next_step=cure)
         for name, (gateway, _, _) in named.items():
             if gateway != request.gateway:
                 allowed = f"it is a task of {gateway}, and this call goes to {request.gateway}"
@@ -97,7 +112,12 @@ class Asking:
     async def outcome(self, task: Task, payload: Mapping[str, Any]) -> Outcome | StatusRoute:
         """Return what a status answer means, or the route to read next; the provider gets a copy of the answer."""
         work = partial(outcome_of, self.plugins, task, deepcopy(payload))
-        return await self._free_read("kie_normalize_result", task, work)
+        outcome = await self._free_read("kie_normalize_result", task, work)
+        if isinstance(outcome, Outcome) and outcome.status in {"pending", "processing"}:
+            # A word that the provider does not know is processing, too: nobody else would see it.
+            said = {name: value for name, value in payload.items() if STATE.search(name)}
+            log.debug("task %s is taken for %s, since its service says %s", task.task_id, outcome.status, shorten(said))
+        return outcome
 
     async def _free_read(self, hook: str, task: Task, work: Callable[[], T]) -> T:
         # What the defaults alone answer is code of ours, which needs no thread of its own.
@@ -110,7 +130,7 @@ class Asking:
             return None
         outcome, wrong = await free_read(provider, lambda: _judged(read(answer), Outcome, optional=True))
         if wrong:
-            raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}.")
+            raise ReadFailed(f"The provider {provider} made of the answer what can't be used: {wrong}{place_in(read)}.")
         return outcome  # type: ignore[no-any-return]  # it was judged to be one
 
     async def made(self, who: str, read: Read, answer: Answer, *, logs_page: str) -> Accepted | Outcome | None:
@@ -139,7 +159,7 @@ class Asking:
         if answer.code in ACCOUNT_CODES and (wrong is not None or getattr(result, "status", "") == "failed"):
             return None
         if wrong is not None:
-            raise Unknown(f"{who} misread the service's answer: {wrong}.", next_step=look)
+            raise Unknown(f"{who} misread the service's answer: {wrong}{place_in(read)}.", next_step=look)
         return result  # type: ignore[no-any-return]  # it was judged to be one of these
 
 
@@ -167,7 +187,7 @@ async def answer_of(gateway: Gateway, status: int, body: Any) -> Answer:
     except KieError as exc:
         raise PluginError(f"{who} failed: {summarize(exc)}.") from exc
     if wrong is not None:
-        raise PluginError(f"{who} returned what can't be used: {wrong}.")
+        raise PluginError(f"{who} returned what can't be used: {wrong}{place_in(read)}.")
     return replace(answer, message=one_line(answer.message))  # type: ignore[no-any-return]  # it was judged to be one
 
 
@@ -223,10 +243,11 @@ def _hook(plugins: Plugins, hook: str, task: Task, *expected: type, **more: Any)
             raise ReadFailed(reason) from exc
         if value is None:
             continue
-        if not isinstance(value, expected):
-            raise ReadFailed(f"The provider {name} returned {type(value).__name__} from {hook}.")
         if wrong := judge(value, *expected):
-            raise ReadFailed(f"What the provider {name} returned from {hook} can't be used: {wrong}.")
+            place = place_of_hook(plugins.hook(hook, name))
+            if not isinstance(value, expected):
+                raise ReadFailed(f"The provider {name} returned {wrong} (or None) from {hook}{place}.")
+            raise ReadFailed(f"What the provider {name} returned from {hook} can't be used: {wrong}{place}.")
         return value
     raise ReadFailed(f"No provider answers {hook} for a task of {owner}.")
 

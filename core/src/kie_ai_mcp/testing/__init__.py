@@ -16,6 +16,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+from kie_ai_mcp.errors import shorten
 from kie_ai_mcp.testing import _answers as answers
 from kie_ai_mcp.testing import _checks as checks
 from kie_ai_mcp.testing._calls import COUNT, Calls, argument_sets, calls_of
@@ -46,7 +47,7 @@ def check_provider(
     provider: str | ModuleType,
     *,
     payloads: Sequence[Mapping[str, Any]] = (),
-    accepted: Sequence[Mapping[str, Any]] = (),
+    accepted: Sequence[Any] = (),
     settings: Mapping[str, Any] | None = None,
     values: Values | None = None,
     count: int = COUNT,
@@ -64,8 +65,8 @@ def check_provider(
         provider: The entry point's name of an installed provider, or its module.
         payloads: ``data`` of real status answers. Each is read as it is, with every value that
             a flag of the service may have, and with parts changed or missing.
-        accepted: Whole bodies of real answers to a request, of a service other than Kie.ai. In each the task must be
-            found, and nothing may be raised where its id is a number or is missing.
+        accepted: Whole bodies of real answers to a request, any JSON, of a service other than Kie.ai. In each the task
+            must be found, and nothing may be raised where its id is a number or is missing.
         settings: The provider's section of the configuration, as ``[providers.NAME]`` would hold it.
         values: By argument name, values to choose from where a schema alone does not say enough (a pattern).
         count: How many argument sets each tool is called with, at least.
@@ -73,6 +74,11 @@ def check_provider(
     Raises:
         AssertionError: The contract is broken; names every tool, hook and argument, and the cure.
     """
+    for number, payload in enumerate(payloads):
+        if not isinstance(payload, Mapping):
+            raise AssertionError(
+                f"payloads[{number}] is {shorten(payload)}, not an object: give the `data` of an answer."
+            )
     loaded = replace(load(provider, settings), accepted=accepted)
     breaches = list(checks.provider_loads(loaded)) or _breaches(loaded, payloads, values, count)
     if breaches:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -127,6 +128,12 @@ def _an_end_is_seen(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded) -
         what = f"none of {len(payloads)} given payloads is read as completed or failed"
         cure = "Map the service's own words for both ends in kie_normalize_result, and give a payload of each."
         yield Breach("kie_normalize_result", what, cure, shorten(dict(payloads[0]), 400))
+        return
+    made = next((payload for payload in payloads if urls_in(payload)), None)
+    if made and not any(getattr(each, "status", "completed") == "completed" for each in readings):
+        what = f"none of {len(payloads)} given payloads is read as completed, though one holds an address"
+        cure = "Map the service's own word for success in kie_normalize_result; one that is not known is processing."
+        warnings.warn(f"{loaded.name}: {what}. {cure} Seen with {shorten(dict(made), 400)}", stacklevel=2)
 
 
 def gateways_have_a_route(tasks: Sequence[Task], payloads: Payloads, loaded: Loaded) -> Iterator[Breach]:
@@ -157,10 +164,10 @@ def _accepted(gateway: Gateway, loaded: Loaded) -> list[Answer]:
     return [answer for answer in answers if isinstance(answer, Answer)]
 
 
-def _accepted_answer(gateway: Gateway, body: Mapping[str, Any]) -> Answer | None:
+def _accepted_answer(gateway: Gateway, body: Any) -> Answer | None:
     """Return the answer that a gateway's own `read` sees in a body, which may come with any status of a success."""
     read: Callable[[int, Any], Answer | None] = gateway.read or envelope_answer
-    answers = [read(status, deepcopy(dict(body))) for status in (200, 201, 202)]
+    answers = [read(status, deepcopy(body)) for status in (200, 201, 202)]
     return next((answer for answer in answers if answer is not None and answer.code == 200), answers[0])
 
 
@@ -174,7 +181,7 @@ def tasks_are_found(loaded: Loaded, calls: Mapping[str, Calls], payloads: Payloa
             unread = [body for body in unread if reasons[loaded.accepted.index(body)]]
             cure = IDS_CURE if read else f"Add it to the Gateway: accept=accepted. {IDS_CURE}"
             if reasons and all(reasons):
-                faults.append(Breach(where, str(reasons[0]), cure, shorten(dict(loaded.accepted[0]), 400)))
+                faults.append(Breach(where, str(reasons[0]), cure, shorten(loaded.accepted[0], 400)))
             elif not reasons and (read or gateway.read) and not any(_names_a_task(read, each) for each in payloads):
                 who = "it" if read else "it is missing, and the usual reading"
                 what = f"{who} finds a task in none of the given answers"
@@ -182,7 +189,7 @@ def tasks_are_found(loaded: Loaded, calls: Mapping[str, Calls], payloads: Payloa
                 faults.append(Breach(where, what, cure))
     yield from faults
     for body in unread if not faults and loaded.plugins.gateways else ():
-        yield Breach("accepted", "no function finds a task in it", IDS_CURE, shorten(dict(body), 400))
+        yield Breach("accepted", "no function finds a task in it", IDS_CURE, shorten(body, 400))
 
 
 def _readers(gateway: Gateway, loaded: Loaded, calls: Mapping[str, Calls]) -> Iterator[tuple[str, Any]]:
@@ -204,7 +211,7 @@ def _names_a_task(read: Any, payload: Mapping[str, Any]) -> bool:
     return False
 
 
-def _fault_of_accepting(gateway: Gateway, read: Any, body: Mapping[str, Any]) -> str | None:
+def _fault_of_accepting(gateway: Gateway, read: Any, body: Any) -> str | None:
     """Return why the server would find no task in an answer to a request, or None."""
     if task_ids_in(body):
         return None
@@ -238,7 +245,7 @@ def gateways_are_total(loaded: Loaded, payloads: Payloads) -> Iterator[Breach]:
         if gateway.read is not None:
             yield from _envelope_is_total(f"{where}, read", gateway.read, [*payloads, *loaded.accepted])
         if gateway.accept is not None:
-            given = [*payloads, *(each.data for each in _accepted(gateway, loaded) if isinstance(each.data, Mapping))]
+            given = [*payloads, *(each.data for each in _accepted(gateway, loaded))]
             yield from _reading_is_total(f"{where}, accept", gateway.accept, False, given)
         if gateway.balance is not None:
             yield from _balance_is_total(f"{where}, balance", gateway.balance.read, payloads)
@@ -272,7 +279,7 @@ def _readings(tasks: Sequence[Task], payloads: Payloads, seed: str) -> Iterator[
 
 
 def _reading_is_total(
-    where: str, read: Any, is_query: bool, payloads: Payloads, *, optional: bool = False
+    where: str, read: Any, is_query: bool, payloads: Sequence[Any], *, optional: bool = False
 ) -> Iterator[Breach]:
     def fault(answer: Answer) -> str | None:
         try:
@@ -322,7 +329,7 @@ def _balance_is_total(where: str, read: Callable[[Answer], object], payloads: Pa
         yield Breach(where, what, cure, shorten(answer, 400))
 
 
-def _envelope_is_total(where: str, read: Any, payloads: Payloads) -> Iterator[Breach]:
+def _envelope_is_total(where: str, read: Any, payloads: Sequence[Any]) -> Iterator[Breach]:
     def fault(response: tuple[int, Any]) -> str | None:
         status, body = response
         answer = read(status, body)
@@ -362,10 +369,10 @@ def _fault_of_route(route: StatusRoute, known: str) -> str | None:
     return None if TASK_ID in content else "its route does not name the task"
 
 
-def _fault_of_outcome(outcome: Outcome, real: Mapping[str, Any] | None) -> str | None:
+def _fault_of_outcome(outcome: Outcome, real: Any) -> str | None:
     """Return what is wrong with an outcome, which may be that of a real answer."""
     if real is not None and outcome.status == "completed" and not outcome.urls and outcome.data is None:
-        places = ((place[key], key) for place, key in junk.places(dict(real)) if isinstance(place, dict))
+        places = ((place[key], key) for place, key in junk.places(real) if isinstance(place, dict))
         seen = next(((value, key) for value, key in places if urls_in(value, names=(key,))), None)
         more = f" (names=({seen[1]!r},) reads {shorten(seen[0])})" if seen else ""
         return f"it says completed and finds no result; somebody paid for one{more}"
@@ -379,8 +386,9 @@ def cure_of_outcome(what: str, otherwise: str = TOLERANT) -> str:
     return next((cure for words, cure in CURES.items() if words in what), otherwise)
 
 
-def _anything(seed: str, payloads: Payloads) -> list[Any]:
-    return [*payloads, *junk.flagged(payloads), *junk.leaves(), *junk.changed(payloads), *junk.payloads(payloads, seed)]
+def _anything(seed: str, given: Sequence[Any]) -> list[Any]:
+    known = [each for each in given if isinstance(each, Mapping)]
+    return [*given, *junk.flagged(known), *junk.leaves(), *junk.changed(known), *junk.payloads(known, seed)]
 
 
 def _place(fn: Callable[..., Any]) -> str:

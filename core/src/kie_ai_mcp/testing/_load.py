@@ -35,7 +35,7 @@ class Loaded:
     plugins: Plugins
     module: ModuleType | None
     settings: Mapping[str, Any]
-    accepted: Sequence[Mapping[str, Any]] = ()
+    accepted: Sequence[Any] = ()
 
     @property
     def plugin(self) -> Plugin:
