@@ -125,6 +125,10 @@ SPEAKERS = {
             "make ~/Pictures/face.jpg speak ~/Music/song.wav",
             "turn my selfie into a singing video with this song",
             "cheapest way to let this portrait speak my recording",
+            "voice recording plus portrait to video",
+            "give this photo a voice",
+            "bring this photo to life with my voice",
+            "make someone in a picture lip-sync to a song",
         ),
         "generate_talking_video",
     ),
@@ -143,6 +147,11 @@ SPEAKERS = {
     "a clip of a man who sings": "generate_veo3_video",
     "video of a woman talking": "generate_veo3_video",
     "clip with speech": "generate_veo3_video",
+    "short film with spoken dialogue": "generate_veo3_video",
+    "video that includes audio": "generate_seedance_video",
+    "video of a band playing music": "generate_seedance_video",
+    "picture with a speech bubble that says hello": "generate_seedream_image",
+    "voice over for my slideshow of pictures": "generate_speech",
     "2 minutes of music": "generate_music",
 }
 """Words for what is to speak, and words that sound like them."""

@@ -338,8 +338,8 @@ def _with_change(asked: set[str], text: str) -> set[str]:
 def _of_a_sounding_clip(asked: set[str], *, named: bool) -> set[str]:
     """Return the words of a wish for a clip with sound, of which all that have it are one; or `named` by its sort."""
     heard = {word for word in asked if {word, *KEYS.get(word, ())} & {"speech", "sound", "audio", "music", "lipsync"}}
-    spoken = {"speech"} if any(word == "sing" or "lipsync" in KEYS.get(word, ()) for word in heard) else heard
-    return asked - heard | (spoken if named else set())
+    is_speech = any({word, *KEYS.get(word, ())} & {"sing", "speech", "lipsync"} for word in heard)
+    return asked - heard | ({"speech" if is_speech else "sound"} if named else set())
 
 
 def _of_a_speaker(asked: set[str], speaker: str, offers: Iterable[Offer]) -> set[str]:

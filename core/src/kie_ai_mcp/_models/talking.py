@@ -13,7 +13,7 @@ _SPEAKS = r"(sa(y|ys|ying)|speak(s|ing)?|talk(s|ing)?|sing(s|ing)?|lip[- ]?sync\
 _READS = r"(read(s|ing)?|tell(s|ing)?|narrat\w+|recit\w+|repeat\w*)"
 _RECORDING = (
     r"(record(ed|ings?)|voice (message|memo|note)s?|mp3|wav|m4a|"
-    r"(my|this|that|our) (own )?(voice|audio|sound|speech|song)|(from|with|by|and) (an? )?(audio|sound|song|voice))"
+    r"(my|this|that|our) (own )?(voice|audio|sound|speech|song)|(from|with|by|and|to) (an? )?(audio|sound|song|voice))"
 )
 _HERE = r"(this|these|that|my|our|the|his|her|their|\w+['’]s)"
 
@@ -22,7 +22,8 @@ def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"\b{pattern}\b", re.IGNORECASE)
 
 
-PICTURE, CLIP, RECORDING = _words(f"({_SHOWN}|{_SEEN})"), _words(_CLIP), _words(_RECORDING)
+SHOWN, PICTURE, CLIP, RECORDING = map(_words, (_SHOWN, f"({_SHOWN}|{_SEEN})", _CLIP, _RECORDING))
+VOICE = _words(r"voices?(?! ?-?over)")
 SPEAKS, UTTERS = _words(_SPEAKS), _words(f"({_SPEAKS}|{_READS})")
 OWN_PICTURE, OWN_CLIP = _words(rf"{_HERE} (\w+ ){{0,2}}{_SHOWN}"), _words(rf"{_HERE} (\w+ ){{0,2}}{_CLIP}")
 # Words that stand in a picture, what is asked of a recording alone, and a picture of someone who talks: none speaks.
@@ -57,10 +58,11 @@ def plain_words(text: str) -> str:
 def speaker_in(text: str) -> str:
     """Return what words want to speak, "photo" or "video"; "nobody" where it is only seen to, and "" without."""
     has_recording = RECORDING.search(text) is not None
-    if OF_SOUND.search(text) or not UTTERS.search(text):
+    is_voiced = SHOWN.search(text) is not None and VOICE.search(text) is not None
+    if OF_SOUND.search(text) or not (is_voiced or UTTERS.search(text)):
         return ""
     if WRITTEN.search(text) or (not has_recording and NEW_PICTURE.search(text)):
         return "nobody"
-    if PICTURE.search(text) and (has_recording or (OWN_PICTURE.search(text) and SPEAKS.search(text))):
+    if PICTURE.search(text) and (has_recording or (OWN_PICTURE.search(text) and (is_voiced or SPEAKS.search(text)))):
         return "photo"
     return "video" if has_recording and OWN_CLIP.search(text) else ""
