@@ -9,6 +9,7 @@
 
 import argparse
 import base64
+import inspect
 import json
 import os
 import re
@@ -37,7 +38,8 @@ from kie_ai_mcp._models.catalogue import Entry
 from kie_ai_mcp._models.search import Offer, default_of_tool, lowest_of_tool, offer_of_model
 from kie_ai_mcp._settings.amounts import dollars
 from kie_ai_mcp._settings.settings import SECTIONS, Settings, variable
-from kie_ai_mcp.specs import KIE
+from kie_ai_mcp.models import Model, Price, PriceLine, Rule, _keys_of
+from kie_ai_mcp.specs import KIE, Media
 
 ROOT = Path(__file__).parents[1]
 COMMAND = {"command": "uvx", "args": ["kie-ai-mcp-server"]}
@@ -60,6 +62,23 @@ GOOD_AT = {
     "topaz": ("larger and sharper pictures and clips", "upscale_image", "a picture"),
     "suno": ("songs, stems, sound effects", "generate_music", "a song"),
     "speech": ("reading aloud, dialogues", "generate_speech", "speech"),
+}
+
+# The parts of a data file of models: heading, the class that an object is read as, its keys and whether each must be.
+KEYS = (
+    ("A model", Model, _keys_of(Model)),
+    ("A field of files, below `media`", Media, _keys_of(Media)),
+    ("A rule, in `rules`", Rule, _keys_of(Rule)),
+    ("The price, `price`", Price, _keys_of(Price)),
+    ("A line of a price, in `lines` and `plus`", PriceLine, _keys_of(PriceLine)),
+)
+OWN_KEYS: Mapping[type, Mapping[str, str]] = {
+    Model: {
+        "kind": "What comes out: `image`, `video`, `audio` or `text`.",
+        "availability": "`current`, `retired` (the service had it) or `undocumented` (it never said so).",
+        "fields": "What the service takes: the JSON schema of each field, by its name.",
+        "required": "The names of the fields that must be sent.",
+    }
 }
 
 
@@ -252,6 +271,33 @@ def _usage(parameter: click.Parameter, context: click.Context) -> str:
     return f"[{max(parameter.opts, key=len)}{'' if parameter.is_flag else f' {takes}'}]"
 
 
+# Data files of models ------------------------------------------------------------------------------------------------
+
+
+def keys(_: App) -> str:
+    """Return every key of a data file of models, with what the classes say that read it."""
+    parts = []
+    for title, kind, names in KEYS:
+        text = inspect.cleandoc(str(kind.__doc__)).partition("Args:\n")[2]
+        said = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", text, re.MULTILINE)) | dict(OWN_KEYS.get(kind, {}))
+        rows = [(f"`{name}`", f"{_written_in_json(said[name])}{' *Needed.*' if names[name] else ''}") for name in names]
+        parts.append(f"### {title}\n\n{table(('key', 'meaning'), rows)}\n")
+    return "\n" + "\n".join(parts)
+
+
+def _written_in_json(text: str) -> str:
+    """Return what a docstring says in the words of JSON."""
+    for python, other in (
+        ("``", "`"),
+        ("None", "null"),
+        ("False", "false"),
+        ("tuple", "list"),
+        ('("wav",)', '["wav"]'),
+    ):
+        text = text.replace(python, other)
+    return text[:1].upper() + text[1:] if text[:1].isalpha() and not text.startswith(("null", "false")) else text
+
+
 # Links that add the server to a client -------------------------------------------------------------------------------
 
 
@@ -334,6 +380,7 @@ PARTS: Mapping[str, Callable[[App], str]] = {
     "sizes": sizes,
     "settings": settings,
     "commands": commands,
+    "keys": keys,
     "set_up": set_up,
     "clients": clients,
     "known": known,

@@ -271,7 +271,7 @@ def read_models(source: "str | Traversable", **common: Any) -> Iterator[Model]:
     Raises:
         PluginError: No field of `Model` has the name of an argument; the file is missing, or holds no such object.
     """
-    allowed = _KEYS[Model].keys() - {"id", "input", "source", "fault"}
+    allowed = _keys_of(Model).keys() - {"fields", "required"}
     for name in common.keys() - allowed:
         what = f"read_models was called with {name}=, which is no field of Model{guess(name, allowed - common.keys())}"
         raise PluginError(f"{what}.", next_step="Correct the call.")
@@ -396,7 +396,7 @@ def _key_at(text: str, start: int, path: _Path) -> int:
 
 def _model(model_id: str, entry: Any, common: Mapping[str, Any]) -> Model:
     values = dict(_object(entry, ()))
-    _check_keys(_ENTRY, {"id": model_id, **common, **values}, ())
+    _check_keys(_keys_of(Model), {**common, **values}, ())
     schema = {"type": "object", "properties": _object(values.pop("fields"), ("fields",))}
     closed = _closed(schema | {"required": values.pop("required", [])})
     if media := values.get("media"):
@@ -415,7 +415,7 @@ def _model(model_id: str, entry: Any, common: Mapping[str, Any]) -> Model:
 def _read(kind: type[T], value: Any, path: _Path) -> T:
     """Return an object of a data file as a value of a class, with tuples in place of its lists, one or two deep."""
     values = _object(value, path)
-    _check_keys(_KEYS[kind], values, path)
+    _check_keys(_keys_of(kind), values, path)
     return kind(**{name: _fixed(value) for name, value in values.items()})
 
 
@@ -425,14 +425,16 @@ def _read_all(kind: type[T], values: Any, path: _Path) -> tuple[T, ...]:
     return tuple(_read(kind, value, (*path, number)) for number, value in enumerate(values))
 
 
-_KEYS: dict[type, dict[str, bool]] = {
-    kind: {each.name: each.default is MISSING and each.default_factory is MISSING for each in fields(kind)}
-    for kind in (Model, Media, Rule, PriceLine, Price)
-}
-"""The keys that an object of a data file may have by what it is read as, each with whether it must."""
+def _keys_of(kind: type) -> Mapping[str, bool]:
+    """Return the keys of an object of a data file that is read as a class, each with whether it must be there."""
+    keys = {each.name: each.default is MISSING and each.default_factory is MISSING for each in fields(kind)}
+    if kind is not Model:
+        return keys
+    own = {key: needed for key, needed in keys.items() if key not in _FILLED_IN}
+    return {**own, "fields": True, "required": False}
 
-_ENTRY = {key: needed for key, needed in _KEYS[Model].items() if key not in {"input", "source", "fault"}}
-_ENTRY |= {"fields": True, "required": False}
+
+_FILLED_IN = frozenset(("id", "input", "source", "fault"))  # of a Model, by `read_models`
 
 
 def _check_keys(keys: Mapping[str, bool], values: Mapping[str, Any], path: _Path) -> None:

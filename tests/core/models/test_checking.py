@@ -215,6 +215,17 @@ def test_all_faults_are_found_at_once() -> None:
             {"shots": [{"text": "a", "end": 7}, {"text": "b", "end": 7.5}]},
             "shots[1].end: 7.5 is not accepted: at most 7.",
         ),
+        *(
+            (
+                Rule("limit", (term,), max=14),
+                {"shots": [{"text": "a", "end": 7}, {"text": "b", "end": 7.5}]},
+                f"shots[0].end: 7 is not accepted: {words} is {total}, must be at most 14.",
+            )
+            for term, words, total in (
+                ("shots[].end + 0 #shots", "shots[].end + 0 x length of shots", "14.5"),
+                ("2 shots[].end", "2 x shots[].end", "29"),
+            )
+        ),
         (
             Rule("limit", ("shots[].end",), step=0.1),
             {"shots": [{"text": "a", "end": 0.1 * 3}, {"text": "b", "end": 0.35}]},

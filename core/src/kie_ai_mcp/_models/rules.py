@@ -154,7 +154,7 @@ def _limit(_model: Model, rule: Rule, view: View) -> Iterator[Break]:
         if any(part.sort == "~" and view.at(part.path) for part in (first, *more)):
             yield from _seconds(rule, view, term)
             continue
-        is_field = not first.sort and not more
+        is_field = not first.sort and not more and first.weight == 1
         if is_field and "[]" in term:
             numbers = [(place, value, number_of(value)) for place, value in view.at(term)]
         else:

@@ -366,7 +366,7 @@ class Caller:
 
     def _unreadable(self, path: str, status: int, text: str) -> str:
         size = f" and larger than {ANSWER_LIMIT // 1_000_000} MB, the most that is read" if text.endswith(CUT) else ""
-        return f"{path} gave no readable answer (HTTP {status}, {self._brief(text, 60)}{size})."
+        return f"{self.gateway.title} gave no readable answer at {path} (HTTP {status}, {self._brief(text, 60)}{size})."
 
     def _brief(self, text: str, limit: int) -> str:
         """Return the start of an unreadable answer; mask it first, for a cut key would not be found."""
