@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -20,6 +21,15 @@ SOUNDS |= {"ogg": b"OggS" + bytes(100), "m4a": b"\0\0\0\x18ftypM4A \0\0\0\0M4A m
 MIME_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg", "m4a": "audio/mp4"}
 LYRICS = "[Verse]\nDrops on tin"
 
+NOTES = [
+    {"pitch": 60 + n, "start": 1764500000000.123 + n, "end": None, "velocity": 0.7874015748031497} for n in range(9)
+]
+
+
+def nested(times: int) -> Any:
+    """Return a JSON value that lies in so many lists."""
+    return [nested(times - 1)] if times else "core"
+
 
 @pytest.fixture(params=["saved", "not saved"])
 async def app(request: pytest.FixtureRequest, service: HTTPServer, tmp_path: Path, key: str) -> AsyncIterator[App]:
@@ -35,6 +45,8 @@ async def app(request: pytest.FixtureRequest, service: HTTPServer, tmp_path: Pat
         "song": Outcome("completed", tracks, labels=("Rain", *[""] * 4), data=[{"id": "a-1"}]),
         "words": Outcome("completed", data=LYRICS),
         "notes": Outcome("completed", data={"notes": [*range(5000)]}),
+        "midi": Outcome("completed", data={"instruments": [{"name": "Piano", "is_drum": False, "notes": NOTES}]}),
+        "deep": Outcome("completed", data=nested(300)),
     }
     async with app.engine.running():
         for task_id, outcome in ends.items():
@@ -89,3 +101,32 @@ async def test_list_shows_the_begin_of_data_and_the_tasks_after_it(app: App) -> 
     assert (data["words"], data["song"]) == (LYRICS, [{"id": "a-1"}])
     assert len(json.dumps(data["notes"])) <= DATA_LISTED
     assert "Text: [Verse]\nText: Drops on tin" in answer.text
+
+
+async def test_data_of_any_shape_hide_no_task_of_a_list(app: App) -> None:
+    answer = await app.call("list_tasks", {})
+
+    assert answer.data is not None
+    assert {task["task_id"] for task in answer.data["tasks"]} == {"song", "words", "notes", "midi", "deep"}
+    read = json.loads((await app.resources.read("kie://tasks")).text or "")
+    shown = {task["task_id"]: task["data"] for task in read["tasks"]}
+    assert shown["midi"]["instruments"][0]["name"] == "Piano"
+    assert all(len(json.dumps(value)) <= DATA_LISTED for value in shown.values())
+    for task_id in ("midi", "deep"):
+        assert not (await app.call("show_result", {"task_id": task_id})).is_error
+        whole = json.loads((await app.resources.read(f"kie://files/{task_id}/1")).text or "")
+        assert whole == (
+            nested(300)
+            if task_id == "deep"
+            else {**whole, "instruments": [{**whole["instruments"][0], "notes": NOTES}]}
+        )
+
+
+async def test_file_that_may_not_be_looked_at_hides_no_other_task(app: App) -> None:
+    path = f"/{'a' * 5000}.png"  # the system refuses to look at such a path
+    await app.engine.record.tasks.record_files("words", [path])
+
+    answer = await app.call("list_tasks", {})
+    assert answer.data is not None
+    assert {task["task_id"] for task in answer.data["tasks"]} == {"song", "words", "notes", "midi", "deep"}
+    assert '"words"' in ((await app.resources.read("kie://tasks")).text or "")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any, Literal, Self
 
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._settings.amounts import in_words
+from kie_ai_mcp._settings.secrets import DEEPEST, is_deeper
 from kie_ai_mcp._settings.settings import NOT_STORED
 from kie_ai_mcp.errors import (
     CONTROLS,
@@ -300,21 +302,34 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def bounded(value: Any, most: int) -> Any:
-    """Return a JSON value in about `most` bytes: long texts are cut, the ends of long lists are left out."""
-    if (size := len(json.dumps(value))) <= most:
+def bounded(value: Any, most: int, deepest: int = DEEPEST) -> Any:
+    """Return a JSON value in about `most` bytes: long texts are cut, ends of lists and what lies deep are left out."""
+    size, is_nested = _size(value), isinstance(value, dict | list | tuple)
+    if size <= most and not (is_nested and size > 2 * deepest and is_deeper(value, deepest)):
         return value
     if isinstance(value, str):
         return f"{value[: most * len(value) // size]}…"
+    if not is_nested:  # a number or a word of JSON, which has no part
+        return value if size <= SHORT else None
+    if most <= 2 or deepest == 0:  # brackets alone
+        return {} if isinstance(value, dict) else []
     if isinstance(value, dict):
-        large = sum(len(json.dumps(entry)) > most // (2 * len(value)) for entry in value.values()) or 1
-        return {name[:100]: bounded(entry, most // (2 * large)) for name, entry in islice(value.items(), 50)}
+        large = sum(_size(entry) > most // (2 * len(value)) for entry in value.values()) or 1
+        part = most // (2 * large)
+        return {name[:100]: bounded(entry, part, deepest - 1) for name, entry in islice(value.items(), 50)}
     kept: list[Any] = []
     for entry in value:
-        kept.append(bounded(entry, most // 4))
-        if len(json.dumps(kept)) > most:
+        kept.append(bounded(entry, most // 4, deepest - 1))
+        if _size(kept) > most:
             return kept[:-1]
     return kept
+
+
+def _size(value: Any) -> int:
+    try:
+        return len(json.dumps(value))
+    except RecursionError:  # how deep it may be depends on who asks
+        return sys.maxsize
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.ownership import check_named
 from kie_ai_mcp._flow.report import PROMPT_CHARS, Report, bounded, report_of
 from kie_ai_mcp._flow.status import asked_again, look_up, meaning_of_read, outcome_of, payload_of, with_provider
+from kie_ai_mcp._media.files import is_there
 from kie_ai_mcp._media.saving import allowed_folder, copied, place_now, save_results
 from kie_ai_mcp._providers.asking import ACCOUNT_CODES
 from kie_ai_mcp._providers.tools import BoundTool
@@ -306,7 +307,7 @@ def _is_saved(record: TaskRecord) -> bool:
 
 def _present(record: TaskRecord) -> tuple[str, ...]:
     """Return the files of a task, with "" for one that is gone."""
-    return tuple(file if file and Path(file).is_file() else "" for file in record.files)
+    return tuple(file if file and is_there(Path(file)) else "" for file in record.files)
 
 
 def _unread(report: Report, exc: KieError) -> Report:

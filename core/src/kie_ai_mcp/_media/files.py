@@ -113,6 +113,14 @@ def format_of(head: bytes, name: str = "") -> Format | None:
     return pictures[0] if forms[:1] == [_HEIF] and pictures else next(iter(forms), None)
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a path leads to a file; not to one that this program may not look at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def format_of_file(path: Path) -> Format | None:
     """Return the type of a file by its first bytes; None if it does not exist, can't be read or is no result."""
     with suppress(OSError, ValueError):
@@ -126,7 +134,11 @@ def text_of(data: Any) -> tuple[bytes, Format]:
     """Return a result that is data as a file: text as it is, all else as JSON."""
     if isinstance(data, str):
         return f"{data}\n".encode(errors="replace"), TEXTS[".txt"]
-    return f"{json.dumps(data, ensure_ascii=False, indent=1)}\n".encode(errors="replace"), TEXTS[".json"]
+    try:
+        text = json.dumps(data, ensure_ascii=False, indent=1)
+    except RecursionError:  # JSON on one line may be nested deeper
+        text = json.dumps(data, ensure_ascii=False)
+    return f"{text}\n".encode(errors="replace"), TEXTS[".json"]
 
 
 def format_of_url(url: str) -> Format:

@@ -21,6 +21,7 @@ from kie_ai_mcp._media.files import (
     HEAD_BYTES,
     format_of,
     is_cut,
+    is_there,
     path_in,
     remove_leftovers,
     replacing,
@@ -93,11 +94,11 @@ def place_now(file: str, folder: Path | None) -> Path | None:
     So results are found after the output folder was moved, or restored elsewhere.
     """
     path = Path(file)
-    if path.is_absolute() and path.is_file():
+    if path.is_absolute() and is_there(path):
         return path
     ends = range(len(path.parts) - 1, 0, -1) if folder is not None else ()
     places = (Path(folder or "").joinpath(*path.parts[-number:]) for number in ends)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if is_there(place)), None)
 
 
 def allowed_folder(settings: Settings, folder: str, *, by_path: bool = True) -> Path:

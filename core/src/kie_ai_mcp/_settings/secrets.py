@@ -62,7 +62,7 @@ class Mask:
             value, written = json.loads(sound), sound
         # Nearly every value is clean: one search in its text is cheaper than a look at each of its strings.
         # The text itself is not changed, since the end of an escape sequence may look like the start of a secret.
-        if written.count("[") + written.count("{") > deepest and _is_deeper(value, deepest):
+        if written.count("[") + written.count("{") > deepest and is_deeper(value, deepest):
             raise _too_deep(deepest)
         is_clean = self._paths is None and not any(spelling in written for spelling in self._escaped)
         return value if is_clean else self._masked(value)
@@ -87,11 +87,12 @@ def _spellings(secret: str) -> set[str]:
 _NESTED = dict, list, tuple
 
 
-def _is_deeper(value: Any, most: int) -> bool:
+def is_deeper(value: Any, most: int) -> bool:
+    """Return whether a list, tuple or dict is nested more than `most` times."""
     if most == 0:
         return bool(value)
     entries = value.values() if isinstance(value, dict) else value
-    return any(isinstance(entry, _NESTED) and _is_deeper(entry, most - 1) for entry in entries)
+    return any(isinstance(entry, _NESTED) and is_deeper(entry, most - 1) for entry in entries)
 
 
 def _too_deep(deepest: int) -> ValueError:
