@@ -259,9 +259,9 @@ def test_figures_say_what_was_done_and_nothing_of_its_words(site_in: "SiteIn", t
         "outcome=ok,tool=list_tasks}": 1,
         "outcome=error,tool=-}": 1,
     }
-    names = ("accepted", "unknown", "refused")
+    names = ("accepted", "unknown", "refused", "cancelled")
     made = {outcome: found[f"kie_ai_paid_requests_total{{outcome={outcome}}}"] for outcome in names}
-    assert made == {"accepted": 1, "unknown": 1, "refused": 0}
+    assert made == {"accepted": 1, "unknown": 1, "refused": 0, "cancelled": 0}
     price = found["kie_ai_credits_total{outcome=accepted}"]
     assert price == found["kie_ai_credits_total{outcome=unknown}"] > 0
     assert (found["kie_ai_tasks_running"], found["kie_ai_requests_unknown"]) == (1, 1)

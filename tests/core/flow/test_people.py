@@ -7,14 +7,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import anyio
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from kie_ai_mcp._app.app import App
+from kie_ai_mcp._app.tools import say_nothing
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._flow.watching import catch_up
 from kie_ai_mcp._record.kept import Key
+from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._record.users import User
@@ -109,6 +113,22 @@ async def test_task_is_read_in_the_account_it_was_made_in(server: Engine, servic
     assert later.data is not None
     assert later.data["status"] == "completed"
     assert {*service.reads} == {EDS if pays_himself else SERVERS}
+
+
+async def test_user_with_a_key_of_their_own_waits_for_nobody_elses_turn(server: Engine, service: Service) -> None:
+    assert server.people is not None
+    ann, ed = (server.people.engine_for(User(name, own_key=name == "ed")) for name in ("ann", "ed"))
+    ann.record.submissions.limit, ed.record.submissions.limit = RateLimit(1, 60.0), RateLimit(1, 0.3)
+    tool = server.plugins.tools["generate_nano_banana"]
+    await submit(ann, tool, {"prompt": "the one slot"}, say_nothing)
+    await submit(ed, tool, {"prompt": "a slot of Ed's"}, say_nothing)
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(submit, ann, tool, {"prompt": "a fox that waits"}, say_nothing)
+        while not any(ann.turns.values()):  # noqa: ASYNC110  nothing tells of a turn
+            await anyio.sleep(0.01)
+        report = await submit(ed, tool, {"prompt": "a fox of Ed's"}, say_nothing, patience_s=10)
+        calls.cancel_scope.cancel()
+    assert service.made_by[str(report.task_id)] == EDS
 
 
 async def test_user_without_the_key_they_pay_with_is_told_before_they_buy(server: Engine, service: Service) -> None:

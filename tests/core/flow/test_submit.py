@@ -18,8 +18,10 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.pricing import quote
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._providers.tools import BoundTool
+from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import InvalidArgument, KieError, PluginError, RateLimited, Refused, Unknown
+from kie_ai_mcp.specs import KIE
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +241,43 @@ async def test_refusal_that_comes_after_the_caller_left_is_recorded_and_frees_it
 
     assert settled is not None
     assert settled.state in {"refused", "cancelled"}
+
+
+async def test_request_that_a_busy_service_refuses_to_the_end_ends_once(engine: Engine, service: HTTPServer) -> None:
+    service.expect_request("/foxes").respond_with_json({"code": 429, "msg": "busy"}, headers={"Retry-After": "20"})
+
+    with pytest.raises(RateLimited):
+        await submit(engine, tool_of(), {"prompt": "a fox"}, silent, patience_s=2)
+
+    assert engine.record.made == {"refused": 1}
+    settled = await engine.record.submissions.find(1)
+    assert settled is not None
+    assert (settled.state, settled.code) == ("refused", 429)
+
+
+async def test_call_without_a_slot_names_the_limit_of_its_gateway_and_those_who_wait(
+    engine: Engine, service: HTTPServer
+) -> None:
+    engine.record.submissions.limits = {KIE: RateLimit(1, 60.0)}
+    service.expect_request("/foxes").respond_with_json(ACCEPTED)
+    await submit(engine, tool_of(), {"prompt": "the one slot"}, silent)
+    said: list[str] = []
+
+    async def wait(prompt: str, patience_s: float) -> None:
+        with pytest.raises(RateLimited) as error:
+            await submit(engine, tool_of(), {"prompt": prompt}, silent, patience_s=patience_s)
+        said.append(error.value.message)
+
+    async with anyio.create_task_group() as calls:
+        for number, patience_s in enumerate((1.0, 3.0, 2.0)):
+            calls.start_soon(wait, f"fox {number}", patience_s)
+            while len(await engine.record.submissions.unsettled()) <= number:  # noqa: ASYNC110  no notice of changes
+                await anyio.sleep(0.01)
+
+    ahead = ("", " (1 earlier request waits for one, too)", "")
+    assert said == [
+        f"No slot of the limit of 1 per 60 s came free in time{words}; this one was not sent." for words in ahead
+    ]
 
 
 async def test_progress_that_can_not_be_sent_leaves_no_request_behind(engine: Engine, service: HTTPServer) -> None:

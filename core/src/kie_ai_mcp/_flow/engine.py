@@ -94,7 +94,7 @@ class Engine:
     `resting` says by row until when the background leaves a task alone, `usual` by tool and model how many seconds
     their tasks take, and until when that counts; `rates` are how often in a second each task that is waited for is to
     be read, those first that likely end now, and `waiters`, by task id, the calls that wait for one; `turns` are, by
-    gateway, the calls that wait for a slot of the rate limit, by submission number; who reads a live catalogue holds
+    gateway and account, the calls that wait for a slot, by submission number; who reads a live catalogue holds
     `reading`. `news` wait for the background, `unseen` are tasks by a status word that this version does not know, and
     there are `links` where users may be on other machines than this one. `people` are the users, each with an engine
     that shares all of this but settings, callers and the view of the record; it `adopts` tasks that were made
@@ -109,7 +109,7 @@ class Engine:
     resting: dict[int, float] = field(default_factory=dict)
     usual: dict[tuple[str, str | None], tuple[tuple[float, float] | None, float]] = field(default_factory=dict)
     rates: tuple[dict[object, float], dict[object, float]] = field(default_factory=lambda: ({}, {}))
-    turns: dict[str, dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
+    turns: dict[tuple[str, str], dict[int, anyio.Event]] = field(default_factory=lambda: defaultdict(dict))
     news: set[News] = field(default_factory=set)
     unseen: dict[str, set[str]] = field(default_factory=dict)
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)  # of tools, by tool and outcome, of all users

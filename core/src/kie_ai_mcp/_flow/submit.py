@@ -239,7 +239,7 @@ async def deliver(engine: Engine, report: Report, is_heard: IsHeard | None) -> R
 async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline: float) -> Report:
     """Send in turn, and again while the service is too busy and the caller patient."""
     attempt: asyncio.Task[Report | KieError] | None = None
-    least_s = LEAST_RETRY_S
+    least_s, is_over = LEAST_RETRY_S, False
     try:
         while True:
             if not ticket.granted:
@@ -261,6 +261,7 @@ async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline
                 raise ending
             pause = max(RETRY_S if ending.retry_after_s is None else ending.retry_after_s, least_s)
             if not ending.can_retry or anyio.current_time() + pause > deadline:
+                is_over = True
                 raise await record_error(engine, order, ending)
             await say(f"The service is busy; trying again in {pause:.0f} s", None)
             await anyio.sleep(pause)
@@ -269,7 +270,7 @@ async def _sent(engine: Engine, order: Order, ticket: Ticket, say: Say, deadline
     except BaseException:  # refused, cancelled, or a client that can't be reached
         if attempt is not None and not attempt.done():
             engine.start(_give_up_after(engine, attempt, order.submission_id))
-        elif attempt is None or isinstance(attempt.result(), RateLimited):
+        elif not is_over and (attempt is None or isinstance(attempt.result(), RateLimited)):
             await engine.record.end(order.submission_id, NEVER_SENT)
         raise
 
@@ -346,23 +347,27 @@ async def _join(
 async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say, deadline: float) -> None:
     """Wait for a slot of the rate limit that all processes on this database share, oldest first.
 
-    Of a process only its oldest waiting request asks: every asking is a write that all processes wait for.
+    Of a process only its oldest waiting request asks: every asking is a write that all processes wait for. Any other
+    asks once, at its end.
     """
-    waiting, number, ahead = engine.turns[gateway], ticket.submission_id, ticket.ahead
+    number, submissions = ticket.submission_id, engine.record.submissions
+    waiting = engine.turns[gateway, engine.record.accounts.get(gateway, "")]  # each account has slots of its own
     began = tell_at = anyio.current_time()
     waiting[number] = anyio.Event()
     try:
-        while (now := anyio.current_time()) < deadline:
+        while True:
             engine.check_open()
-            if now >= tell_at:
+            is_last = (now := anyio.current_time()) >= deadline
+            if now >= tell_at and not is_last:
                 tell_at = now + TELL_S
                 await say(f"Waiting for a free slot, {now - began:.0f} s", None)
             rest = min(tell_at, deadline) - now
-            if number == min(waiting):
-                ticket = await engine.record.submissions.ask_again(number, gateway)
+            if is_last or number == min(waiting):
+                ticket = await submissions.ask_again(number, gateway)
                 if ticket.granted:
                     return
-                ahead = ticket.ahead
+                if is_last:
+                    break
                 await anyio.sleep(min(ticket.wait_s, rest))
             else:
                 waiting[number] = anyio.Event()
@@ -372,9 +377,10 @@ async def _wait_for_turn(engine: Engine, ticket: Ticket, gateway: str, say: Say,
         del waiting[number]
         if waiting:
             waiting[min(waiting)].set()
-    limit = f"{engine.settings.rate_limit} per {engine.settings.rate_window_s:g} s"
-    queue = f"{ahead} earlier requests wait for one, too"
-    message = f"No slot of the limit of {limit} came free in time ({queue}); this one was not sent."
+    limit, ahead = submissions.limits.get(gateway, submissions.limit), ticket.ahead
+    queue = f" ({ahead} earlier {'request waits' if ahead == 1 else 'requests wait'} for one, too)" if ahead else ""
+    slots = f"{limit.creates} per {limit.window_s:g} s"
+    message = f"No slot of the limit of {slots} came free in time{queue}; this one was not sent."
     raise RateLimited(message, next_step="Call again in some seconds.")
 
 
