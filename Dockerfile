@@ -11,7 +11,7 @@ COPY plugins plugins
 RUN uv build --quiet --all-packages --wheel --no-build-isolation --out-dir /wheels
 RUN uv venv --quiet --python /usr/local/bin/python3 /opt/kie-ai \
     && uv pip install --quiet --python /opt/kie-ai/bin/python --compile-bytecode --find-links /wheels \
-        "kie-ai-mcp-server[otel,postgres,preview]"
+        "kie-ai-mcp-server[otel,postgres,preview]==0.1.0"
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="kie-ai-mcp-server" \

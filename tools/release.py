@@ -25,7 +25,7 @@ CHANGELOG = ROOT / "CHANGELOG.md"
 PLUGIN = ROOT / ".claude-plugin/plugin.json"
 
 PROJECT = r'(?m)^(version = ")[^"]+(")'
-PINS = r'("kie-ai-mcp-[a-z0-9-]+(?:\[[a-z]+\])?==)[^"]+(")'
+PINS = r'("kie-ai-mcp-[a-z0-9-]+(?:\[[a-z,]+\])?==)[^"]+(")'
 JSON = r'(?m)^(\s*"version": ")[^"]+(")'
 VERSIONS: dict[str, tuple[str, ...]] = {
     "pyproject.toml": (PROJECT, PINS),
@@ -34,7 +34,7 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     "server.json": (JSON,),
     "bundle/manifest.json": (JSON,),
     ".claude-plugin/plugin.json": (JSON,),
-    "Dockerfile": (r'(image\.version=")[^"]+(")',),
+    "Dockerfile": (r'(image\.version=")[^"]+(")', PINS),
     ".github/ISSUE_TEMPLATE/bug.yml": (r"(?m)^(\s*placeholder: )\d+\.\d+\.\d+()$",),
     "compose.yaml": (r"(?m)^(  image: kie-ai-mcp-server:)\S+()",),
 }
