@@ -1,7 +1,7 @@
 """Copies of a record from a file to PostgreSQL and back: every row, every value, or nothing at all."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from kie_ai_mcp._record import copying
 from kie_ai_mcp._record.consents import Question
-from kie_ai_mcp._record.copying import TABLES, copy
+from kie_ai_mcp._record.copying import TABLES, back_up, copy, copy_closed, restore
 from kie_ai_mcp._record.kept import Key
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
@@ -100,6 +100,43 @@ async def test_copy_to_a_record_that_is_not_empty_is_refused(make: Make, postgre
     with pytest.raises(StorageError, match=r"is not empty: it has 1 rows in tasks\. Nothing was copied"):
         copy(file, shared)
     assert [task.task_id for task in await shared.tasks.newest(Filters())] == ["own"]
+
+
+@pytest.mark.parametrize("is_restored", [True, False], ids=["restored", "copied"])
+async def test_outcomes_that_wait_for_a_lost_database_are_recorded_after_its_content(
+    is_restored: bool, make: Make, postgres: Postgres, tmp_path: Path
+) -> None:
+    address, kept = postgres.empty(), tmp_path / "kept.db"
+    shared = make(address)
+    await fill(shared)
+    back_up(shared, kept)
+    ticket = await shared.submissions.write_ahead(NewSubmission("x", "x", "x", "image", "kie", None, {}, "x"))
+    assert isinstance(ticket, Ticket)
+    await shared.recovery.keep(ticket.submission_id, Ending("accepted", Task("paid", "x", "x")))
+    postgres.empty()
+
+    with closing(Record(shared.path, RateLimit(1000, 1.0), address=address)) as target:
+        if is_restored:
+            rows, _ = restore(target, kept)
+        else:
+            rows = copy_closed(make("kept.db"), target)
+        assert (rows["tasks"], rows["users"]) == (4, 1)
+        assert (paid := await target.tasks.find("paid")) is not None
+        made = await target.submissions.of_task("paid")
+        assert (paid.submission_id, made and made.state) == (made and made.id, "accepted")
+        assert not target.recovery.path.exists()
+
+
+async def test_refused_restore_records_nothing_of_what_waits(make: Make, postgres: Postgres, tmp_path: Path) -> None:
+    shared, kept = make(postgres.empty()), tmp_path / "kept.db"
+    await fill(shared)
+    back_up(shared, kept)
+    await shared.recovery.keep(99, Ending("accepted", Task("paid", "x", "x")))
+    with closing(Record(shared.path, RateLimit(1000, 1.0), address=shared.address)) as target:
+        shared.close()
+        with pytest.raises(StorageError, match="is not empty"):
+            restore(target, kept)
+    assert shared.recovery.path.exists()
 
 
 async def test_copy_while_a_request_is_on_its_way_is_refused(make: Make, postgres: Postgres) -> None:

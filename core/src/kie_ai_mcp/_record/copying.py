@@ -66,6 +66,7 @@ def restore(target: Record, source: Path) -> tuple[dict[str, int], Path | None]:
     log; in PostgreSQL nothing may be there. Raise `StorageError` where that can't be done, or a process uses the
     record; it is then as it was.
     """
+    target.recovery.is_held = bool(target.address)  # it is empty until then; a file is not opened here
     _check_backup(target, source)
     place, own = target.database.real_path, None
     try:
@@ -159,7 +160,9 @@ def copy(source: Record, target: Record, *, in_use: bool = False, doing: str = "
 
     Raise `StorageError` where the target is not empty, a process uses one of them, a request is on its way, or a row is
     another one afterwards; the target is then as it was. Of a source that is `in_use`, a request may be on its way.
+    What waits in the target's recovery file is recorded after it.
     """
+    target.recovery.is_held = True
     if not in_use:
         _check_unused(source, target)
     for record in (source, target):
@@ -182,6 +185,10 @@ def copy(source: Record, target: Record, *, in_use: bool = False, doing: str = "
             raise StorageError(message, next_step="Stop every server that uses it, then copy again.")
         copied = {table._meta.table_name: _copy_table(source.database, target.database, table) for table in TABLES}
     target.database.tidy(copied)
+    target.recovery.is_held = False
+    with suppress(StorageError):  # it is recorded at the next start
+        if target.recovery.path.exists():
+            target.database.guarded(target.submissions.take_in)
     return copied
 
 

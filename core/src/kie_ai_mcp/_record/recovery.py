@@ -42,6 +42,7 @@ class RecoveryFile:
         self.in_memory: list[str] = []
         self.requests: dict[int, dict[str, Any]] = {}
         self.has_moved = False  # whether another file was opened while requests were under way
+        self.is_held = False  # whether all that is kept stays so: the database is about to get its content
         self._sent: deque[str] = deque(maxlen=REMEMBERED)
 
     def known(self, submission_id: int) -> Mapping[str, Any]:
@@ -85,6 +86,8 @@ class RecoveryFile:
 
     def take_in(self, write: Write) -> None:
         """Record all that was kept, by this process or another, and remove it."""
+        if self.is_held:
+            return
         if lines := self.in_memory.copy():
             with self._database.transaction():
                 for line in lines:
