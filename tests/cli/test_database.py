@@ -150,6 +150,12 @@ def test_backup_of_nothing_leaves_nothing(run: "Run", tmp_path: Path) -> None:
     assert [*tmp_path.glob("*.db*")] == []
 
 
+def test_backup_of_a_damaged_file_names_the_way_back(run: "Run", database: Path) -> None:
+    database.write_bytes(b"noise" * 2_000)
+    answer = run("database", "backup", "kept.db")
+    assert (answer.code, "database restore FILE" in answer.stderr) == (1, True)
+
+
 # Restoring -----------------------------------------------------------------------------------------------------------
 
 

@@ -1207,7 +1207,9 @@ async def test_file_that_can_not_be_used_is_one_error_with_a_cure(
     with pytest.raises(StorageError) as error:
         make_record(path)
 
-    assert error.value.message.startswith(f"The task database {path} can't be opened: ")
+    what = "is damaged, or no database: " if spoil in (words, noise) else "can't be opened: "
+    assert error.value.message.startswith(f"The task database {path} {what}")
+    assert ("database restore FILE" in error.value.next_step) == (spoil in (words, noise))
     assert "set KIE_AI_DB_PATH" in error.value.next_step
     assert "\n" not in str(error.value)
     assert error.value.charged == "no"
@@ -1225,8 +1227,8 @@ async def test_file_that_is_damaged_inside_is_one_error_with_a_cure(tmp_path: Pa
     with pytest.raises(StorageError) as error:
         await make_record(tmp_path / "bad.db").tasks.newest(Filters())
 
-    assert "malformed" in error.value.message
-    assert "set KIE_AI_DB_PATH" in error.value.next_step
+    assert error.value.message.endswith("bad.db is damaged: database disk image is malformed.")
+    assert "database restore FILE" in error.value.next_step
 
 
 @on_sqlite

@@ -43,6 +43,8 @@ def back_up(source: Record, target: Path) -> None:
     try:
         if not source.address:
             if not is_usable(source.path):
+                if source.path.is_file():
+                    look_at(source.path)  # a damaged one raises
                 raise FileNotFoundError(2, f"{source.path} is no task database")
             copy_file(source.path, target)
             return
@@ -55,7 +57,9 @@ def back_up(source: Record, target: Path) -> None:
         message = (
             f"The task database {source.database.name} can't be copied to {target}: {reason}. Nothing was written."
         )
-        step = "Choose another file, and look at the space that is left; doctor says more of a damaged database."
+        step = "Choose another file, and look at the space that is left."
+        if source.database.says_damage(exc):
+            step = source.database.rescue
         raise StorageError(message, next_step=step) from exc
 
 
@@ -79,7 +83,7 @@ def restore(target: Record, source: Path) -> tuple[dict[str, int], Path | None]:
             with closing(replace(target, path=copied, address="")) as ours:
                 database: Any = ours.database
                 database.name, database.keeps_copies = str(source), False
-                database.cure = "Nothing was restored. Choose another backup."
+                database.cure = database.rescue = "Nothing was restored. Choose another backup."
                 ours.open()
                 if target.address:
                     return copy(ours, target, in_use=True, doing="restored"), None

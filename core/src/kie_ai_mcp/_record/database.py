@@ -92,6 +92,8 @@ class Database(ABC):
     has_failed: bool = False  # whether it may take no writes: something failed, and nothing was tried since
     errors: tuple[type[Exception], ...] = ERRORS  # and those of its driver that peewee lets through
     cure: str = ""
+    rescue: str = field(default="", init=False)  # what can be done where it is damaged
+    damaged_by: str = ""  # the class of the errors that say so; PostgreSQL says it in its own log
     setting: str = "KIE_AI_DB_PATH to another file"
     no_damage: str = "is sound and takes writes"  # what is true where neither check finds anything
     busy_s: float = field(default_factory=lambda: BUSY_TIMEOUT_S)
@@ -184,6 +186,10 @@ class Database(ABC):
     def check_sound(self) -> None:  # noqa: B027  PostgreSQL refuses by itself
         """Raise `StorageError` where it was found damaged: what is written to it may not be found again."""
 
+    def says_damage(self, error: BaseException) -> bool:
+        """Return whether an error means that the database is damaged."""
+        return type(error).__name__ == self.damaged_by
+
     def check_writable(self) -> None:
         """Raise an error where too little can be written; it writes as little as can be. Call it in the worker."""
         with self.unsynced(), self.transaction():
@@ -241,6 +247,9 @@ class Database(ABC):
             reason = one_line(getattr(cause, "strerror", None) or str(cause)).rstrip(".")
             if self.mark:
                 reason = f"{self.mark}{reason.replace(self.mark, chr(39))}{self.mark}"
+            if self.says_damage(cause):
+                problem = "is damaged, or no database" if "not a database" in reason else "is damaged"
+                raise self._error(f"{problem}: {reason}", self.rescue) from exc
             raise self._error(f"can't be {doing}: {reason}", self.cure) from exc
 
     def _error(self, problem: str, cure: str) -> StorageError:

@@ -36,6 +36,7 @@ class SqliteFile(Database):
 
     errors: tuple[type[Exception], ...] = (*ERRORS, sqlite3.Error)
     cure: str = "Check the file, its folder's permissions and the free space, or set KIE_AI_DB_PATH."
+    damaged_by: str = "DatabaseError"  # what else can fail has a class of its own
     keeps_copies: bool = True  # whether it is copied beside itself before its schema is changed
     _places: dict[Path, tuple[int, int] | None] = field(default_factory=dict)  # of each file that SQLite keeps open
     # The file's time and size; `_known` without log.
@@ -43,6 +44,7 @@ class SqliteFile(Database):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.rescue = _rescue(self.path)
         self.connection = peewee.SqliteDatabase(
             str(self.path),
             pragmas={"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "cache_size": -CACHE_KIB}
@@ -99,9 +101,9 @@ class SqliteFile(Database):
                 cure = "Call again: what this server paid for is kept, and recorded in the file that is there."
                 raise self._error(f"{lost} while it was in use", cure) from None
             except (peewee.DatabaseError, sqlite3.DatabaseError) as exc:
-                if type(exc).__name__ == "DatabaseError":  # no file, or a damaged one
+                if self.says_damage(exc):
                     self.is_damaged = True
-                    self._give_up(is_whole=self._opens_with_log())
+                    self._give_up(is_whole=_opens_with_log(self.real_path))
                 raise
             return result
 
@@ -116,7 +118,7 @@ class SqliteFile(Database):
     def check_sound(self) -> None:
         """Raise `StorageError` where the file was found damaged: what is written to it may not be found again."""
         if self.is_damaged:
-            raise self._error("is damaged", _rescue(self.path))
+            raise self._error("is damaged", self.rescue)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -155,7 +157,7 @@ class SqliteFile(Database):
         """Return the error of what SQLite's own check finds; `soon` leaves out the indexes of a large file."""
         is_brief = soon and self.real_path.stat().st_size > SOON_BYTES
         answer = self.connection.pragma("quick_check" if is_brief else "integrity_check")
-        return None if answer == "ok" else self._error(f"is damaged: {answer}", _rescue(self.path))
+        return None if answer == "ok" else self._error(f"is damaged: {answer}", self.rescue)
 
     def text_in(self, column: Any, name: str) -> Any:
         """Return the expression of a text by its name in a column of JSON objects."""
@@ -239,12 +241,6 @@ class SqliteFile(Database):
             look = look_at(self.real_path)
             self._written = written, known if look.with_log else newer_than(known, look.known)
 
-    def _opens_with_log(self) -> bool:
-        """Return whether the file and its log are a database to SQLite: one is then never parted from the other."""
-        with suppress(OSError, sqlite3.Error):
-            return has_log(self.real_path) and look_at(self.real_path).is_ours
-        return False
-
     def _give_up(self, *, is_whole: bool = False) -> None:
         """Close what is no longer the database at the path, without harm to that."""
         self.on_lost()
@@ -280,8 +276,16 @@ class SqliteFile(Database):
                 time.sleep(0.02)
 
 
+def _opens_with_log(path: Path) -> bool:
+    """Return whether a file and its log are a database to SQLite: one is then never parted from the other."""
+    with suppress(OSError, sqlite3.Error):
+        return has_log(path) and look_at(path).is_ours
+    return False
+
+
 def _rescue(path: Path) -> str:
     """Return what can be done about a damaged file."""
     file, new = shell_words([str(path)]), shell_words([f"{path}.new"])
     restore = "Stop every server, and put a backup back: database restore FILE"
-    return f"{restore}. Without one, rescue what can be: sqlite3 {file} .recover | sqlite3 {new}"
+    rescue = f"Without one, rescue what can be: sqlite3 {file} .recover | sqlite3 {new}"
+    return f"{restore}. {rescue}; then set KIE_AI_DB_PATH to {new}, and run: database check"
