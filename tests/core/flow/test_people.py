@@ -15,6 +15,7 @@ from werkzeug import Request, Response
 from kie_ai_mcp._app.app import App
 from kie_ai_mcp._app.tools import say_nothing
 from kie_ai_mcp._flow.engine import Engine
+from kie_ai_mcp._flow.settle import resolve
 from kie_ai_mcp._flow.submit import submit
 from kie_ai_mcp._flow.watching import catch_up
 from kie_ai_mcp._record.kept import Key
@@ -24,6 +25,7 @@ from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._settings.folders import folder_name
 from kie_ai_mcp._settings.settings import Settings
+from kie_ai_mcp.errors import StorageError
 
 pytestmark = pytest.mark.anyio
 
@@ -237,3 +239,27 @@ async def test_user_of_the_server_s_account_leaves_settling_to_an_administrator(
     asked = {"submission_id": ticket.submission_id, "action": "adopt", "task_id": "0" * 32}
     refused = await bob.call("resolve_submission", asked)
     assert all("Ask an administrator" in answer.text for answer in (listed, refused))
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+async def test_server_adopts_for_a_user_with_the_key_that_paid(server: Engine, service: Service, has_key: bool) -> None:
+    name = "ed" if has_key else "fay"
+    user = User(name, own_key=True)
+    await server.record.users.add(user)
+    theirs, task_id = of(server, user).engine.record, "0" * 32
+    new = NewSubmission("generate_nano_banana", "nano-banana", "x", "image", "kie", None, {}, "hash", user=name)
+    ticket = await theirs.submissions.write_ahead(new)
+    assert isinstance(ticket, Ticket)
+    await theirs.submissions.settled(ticket.submission_id, Ending("unknown", message="lost"))
+    service.made_by[task_id] = EDS
+    if not has_key:
+        with pytest.raises(StorageError, match="was paid for with a key of fay") as refused:
+            await resolve(server, ticket.submission_id, task_id)
+        assert "KIE_AI_USER_KEYS" in refused.value.next_step
+        assert [entry.state for entry in await theirs.submissions.unsettled()] == ["unknown"]
+        return
+    report = await resolve(server, ticket.submission_id, task_id)
+    assert (report.status, {*service.reads}) == ("completed", {EDS})
+    task = await theirs.tasks.find(task_id)
+    assert task is not None
+    assert task.user == name

@@ -23,7 +23,7 @@ from kie_ai_mcp._providers.loader import Plugins, load
 from kie_ai_mcp._providers.tools import BoundTool
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
-from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._service.caller import Caller, account_of, kie
 from kie_ai_mcp._settings.folders import cure_of_access
@@ -50,8 +50,8 @@ class Owners(Protocol):
     def engine_for(self, user: User) -> "Engine":
         """Return the engine of a user as it is on record now."""
 
-    async def engine_of(self, task: TaskRecord) -> "Engine":
-        """Return the engine of a task's owner, with the key of the account that it was made in."""
+    async def engine_of(self, task: TaskRecord | SubmissionRecord) -> "Engine":
+        """Return the engine of the owner of a task or request, with the key of the account that it was made in."""
 
     async def close(self) -> None:
         """Close the connections that users have of their own."""
@@ -189,8 +189,8 @@ class Engine:
             self._formats = Formats({tool.name: tool for tool in ours if tool.paid}, self.catalogue.entries)
         return self._formats
 
-    async def of_owner(self, record: TaskRecord) -> "Engine":
-        """Return the engine of a task's owner: their key reads it, and their folder takes its results."""
+    async def of_owner(self, record: TaskRecord | SubmissionRecord) -> "Engine":
+        """Return the engine of a task's or request's owner: their key reads it, and their folder takes its results."""
         here = record.account in ("", self.record.accounts.get(record.gateway))
         is_ours = here and record.user == self.record.user
         return self if is_ours or self.people is None else await self.people.engine_of(record)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from kie_ai_mcp._flow.engine import Engine
-from kie_ai_mcp._record.tables import TaskRecord
+from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp._service.caller import NO_KEY, Caller, account_of, kie
 from kie_ai_mcp._settings.folders import folder_name
@@ -27,8 +27,8 @@ class People:
     _engines: dict[tuple[str, bool, bool], Engine] = field(default_factory=dict)  # by name, and whether admin, own key
     _known: dict[str, tuple[float, User]] = field(default_factory=dict)  # until when, by name
 
-    async def engine_of(self, task: TaskRecord) -> Engine:
-        """Return the engine of a task's owner; of one who was removed as well: what was paid for goes on.
+    async def engine_of(self, task: TaskRecord | SubmissionRecord) -> Engine:
+        """Return the engine of a task's or request's owner; of one who was removed as well: what was paid for goes on.
 
         It has the key of the account that the task was made in, whichever of the two the owner pays with now.
         """

@@ -27,6 +27,12 @@ async def resolve(engine: Engine, submission_id: int, task_id: str | None) -> Re
     if tool is not None and not tool.paid:
         reason = f"Submission {submission_id} asked for what has no task of its own at the service."
         raise StorageError(reason, next_step=f"Call {tool.name} again with the same arguments; it is not paid twice.")
+    owner = await engine.of_owner(request)
+    if owner.record.accounts.get(request.gateway) != engine.record.accounts.get(request.gateway):
+        engine, caller = owner, owner.caller(request.gateway)  # that account alone knows the task
+        if caller.needs_key and not caller.gateway.key:
+            reason = f"Submission {submission_id} was paid for with a key of {request.user}, which this server lacks."
+            raise StorageError(reason, next_step=caller.gateway.key_help)
     # The service's log shows the id alone.
     made = replace(request, task_id=engine.checked("task_id", task_id).removeprefix(f"{request.gateway}:"))
     record = await engine.record.tasks.find(made.exact_id)
