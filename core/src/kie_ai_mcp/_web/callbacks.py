@@ -17,8 +17,9 @@ from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.results import refresh
 from kie_ai_mcp._record.tables import TaskRecord
 from kie_ai_mcp._service.envelope import task_ids_in
+from kie_ai_mcp._settings.logging import Outage
 from kie_ai_mcp._web.access import refusal
-from kie_ai_mcp.errors import KieError
+from kie_ai_mcp.errors import KieError, StorageError
 from kie_ai_mcp.readings import object_in
 from kie_ai_mcp.specs import KIE
 
@@ -35,6 +36,7 @@ class Callbacks:
     engine: Engine
     _hinted: dict[str, float] = field(default_factory=dict)
     _looked: list[float] = field(default_factory=list)
+    _outage: Outage = field(default_factory=lambda: Outage(log, "callbacks are refused", "callbacks are taken"))
 
     async def take(self, request: Request) -> Response:
         """Check a callback, then wake those who wait for the task, or read it where nobody does."""
@@ -54,7 +56,13 @@ class Callbacks:
         return await self._taken(ids[0], hint=True)
 
     async def _taken(self, task_id: str, *, hint: bool = False) -> Response:
-        record = await self.engine.record.tasks.find(f"{KIE}:{task_id}")
+        try:
+            record = await self.engine.record.tasks.find(f"{KIE}:{task_id}")
+        except StorageError as exc:  # whoever reads the task once the database is back learns its end all the same
+            self._outage.begin(exc)
+            message = "The server's database can't be used now. Polls find the end of the task."
+            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": "5"})
+        self._outage.end()
         # The same answer whatever is on record: who posts learns nothing.
         answer = JSONResponse({"code": 200, "msg": "success"})
         if record is None or record.final or (hint and not self._is_hint(record)):
