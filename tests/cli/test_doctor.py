@@ -504,6 +504,12 @@ def test_what_needs_the_users_attention_is_reported(
 
     in_store(finish)
     (tmp_path / "tasks.db.unrecorded.unreadable").write_text("{half", "utf-8")
+    of_others = tmp_path / "postgres-0123abcd.unrecorded.jsonl"
+    of_others.write_text("{}\n", "utf-8")
+    rows = json.loads(run("doctor", "--offline", "--json").stdout)
+    (waiting,) = (row for row in rows if row["found"].startswith(f"{of_others} keeps the ends of paid requests"))
+    assert f"rename it to {tmp_path / 'tasks.db.unrecorded.jsonl'}" in waiting["cure"]
+    of_others.unlink()
     found = findings(run("doctor", "--offline", "--json"))
     assert {check for check, row in found.items() if row["state"] == "warn"} == {
         "submissions",

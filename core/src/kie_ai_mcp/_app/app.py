@@ -362,4 +362,6 @@ def open_to_serve(settings: Settings, faults: Faults) -> App:
     database = app.engine.record.database
     if faults is STRICT and (damage := database.guarded(partial(database.damage, soon=True))):
         raise damage
+    for what, step in app.engine.record.recovery.of_others().items():
+        log.warning("%s %s", what, step)
     return app

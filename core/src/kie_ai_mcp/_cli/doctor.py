@@ -368,8 +368,9 @@ def _report_limits(report: Report, settings: Settings, spent: float, sent: int) 
 
 
 async def _report_record(report: Report, settings: Settings, plugins: Plugins) -> None:
+    record = Record.of(settings)
     try:
-        with closing(Record.of(settings)) as record:
+        with closing(record):
             record.open()
             place, fine = record.database.name, record.database.no_damage
             unreadable = record.recovery.path.with_suffix(".unreadable")
@@ -382,6 +383,7 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     except StorageError as exc:
         cure = "Another program holds it; end it, or wait." if "locked" in exc.message else exc.next_step
         report(Finding("database", "fail", exc.message, cure))
+        _report_recovery(report, record, has_failed=True)
         _report_unmade(report, ["record"], "the database can't be read.")
         return
     if damage:
@@ -392,7 +394,9 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     for text in keyless:
         report(Finding("users", "warn", text, f"Compare the names: {PROGRAM} users list"))
     if unsettled:
-        reason = f"Requests of which it is not known whether they were made: {len(unsettled)}."
+        whose = ", ".join(sorted({entry.user for entry in unsettled} - {""}))
+        of = f" of {whose}" if whose else ""
+        reason = f"Requests{of} of which it is not known whether they were made: {len(unsettled)}."
         gateway = plugins.gateways.get(unsettled[0].gateway)
         page = gateway.logs_page if gateway else LOGS_PAGE
         cure = f"Look at {page}, then: {PROGRAM} tasks resolve {unsettled[0].id} --adopt TASK | --discard"
@@ -400,9 +404,20 @@ async def _report_record(report: Report, settings: Settings, plugins: Plugins) -
     if valid := [task for task in unsaved if (task.expires_at or task.updated_at) > datetime.now(UTC)]:
         reason = f"Tasks whose results are not saved and will expire: {len(valid)}."
         report(Finding("unsaved", "warn", reason, f"Run: {PROGRAM} tasks save --to DIR"))
+    _report_recovery(report, record)
     if unreadable.exists():
         cure = f"It names paid tasks: adopt them with {PROGRAM} tasks show TASK --refresh, then delete it."
         report(Finding("recovery file", "warn", f"{unreadable} holds lines that could not be recorded.", cure))
+
+
+def _report_recovery(report: Report, record: Record, *, has_failed: bool = False) -> None:
+    """Report the files in which outcomes wait for a database: for this one where it `has_failed`, and for others."""
+    path = record.recovery.path
+    if has_failed and path.exists():
+        reason = f"{path} keeps the ends of paid requests."
+        report(Finding("recovery file", "warn", reason, "Keep it: they are recorded once the database can be used."))
+    for reason, cure in record.recovery.of_others().items():
+        report(Finding("recovery file", "warn", reason, cure))
 
 
 async def _report_models(report: Report, settings: Settings, plugins: Plugins, *, offline: bool, schemas: bool) -> None:

@@ -21,6 +21,7 @@ from kie_ai_mcp._record.tables import Ending
 from kie_ai_mcp.errors import StorageError
 
 log = logging.getLogger(__name__)
+ENDING = ".unrecorded.jsonl"  # of the file's name
 REMEMBERED = 5_000  # requests of this process, the newest, that are kept in case that the database is lost
 adapter_of = cache(TypeAdapter[Ending])  # built at first use: most processes recover nothing
 OF_ITS_VALUES = IntegrityError, InterfaceError, DataError  # errors of what a line says
@@ -38,7 +39,7 @@ class RecoveryFile:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.path = database.real_path.with_name(f"{database.real_path.name}.unrecorded.jsonl")
+        self.path = database.real_path.with_name(f"{database.real_path.name}{ENDING}")
         self.in_memory: list[str] = []
         self.requests: dict[int, dict[str, Any]] = {}
         self.has_moved = False  # whether another file was opened while requests were under way
@@ -83,6 +84,17 @@ class RecoveryFile:
             file.write(f"\n{line}\n".encode())
             file.flush()
             os.fsync(file.fileno())
+
+    def of_others(self) -> dict[str, str]:
+        """Return what waits beside it for other databases: each file in a sentence, with what can be done about it."""
+        with suppress(OSError):
+            files = sorted(each for each in self.path.parent.glob(f"*{ENDING}") if each.stat().st_size)
+            doing = "add its lines to" if self.path.exists() else "rename it to"
+            step = "A server that uses that database again records them. Where its record was restored into this one, "
+            step += f"stop every server and {doing} {self.path}: the next start records them."
+            what = f"keeps the ends of paid requests for another database than {self._database.name}."
+            return {f"{each} {what}": step for each in files if each != self.path}
+        return {}
 
     def take_in(self, write: Write) -> None:
         """Record all that was kept, by this process or another, and remove it."""
