@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kie_ai_mcp._record.consents import Question
+from kie_ai_mcp._record.record import Record
 from kie_ai_mcp_sandbox.server import Sandbox
 
 if TYPE_CHECKING:
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
 
 FOX = ("call", "generate_nano_banana", "prompt=A fox")
 ASKS = {"KIE_AI_CONFIRM_CREDITS": "1", "KIE_AI_ENABLED_PROVIDERS": "nano-banana"}
+
+
+def test_questions_of_users_say_whose_they_are(run: "Run", in_store: Callable[[Callable[[Record], Any]], Any]) -> None:
+    question = Question("i", "kie", "a", "generate_x", None, {"prompt": "a fox"}, 2.5, user="bert")
+    in_store(lambda record: record.consents.ask(question))
+    assert "Question 1 of the user bert\nTool: generate_x" in run("tasks", "approve", sandbox=None, **ASKS).stdout
 
 
 def test_call_without_a_terminal_is_refused_and_made_after_approval(run: "Run", sandbox: Sandbox) -> None:

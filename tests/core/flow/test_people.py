@@ -183,6 +183,18 @@ async def test_administrator_is_told_what_each_user_has_spent(server: Engine, ht
     assert ("credits_24h_by_user" in (own.data or {}), "of all" in own.text) == (False, False)
 
 
+async def test_credits_that_limits_leave_are_said_and_to_users_not_what_others_spend(
+    server: Engine, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request("/api/v1/chat/credit").respond_with_json({"code": 200, "msg": "success", "data": 100})
+    server.record.budget = replace(server.record.budget, credits_per_day=6.0)
+    root, ada = (of(server, User(name, is_admin=name == "root")) for name in ("root", "ada"))
+    await bought(ada, "A fox")
+    steps = [((await app.call("get_credits", {})).data or {})["next_step"] for app in (root, ada)]
+    assert steps[0] == "Generations can be started that cost at most 2 credits each: the limits leave no more."
+    assert "as far as the server's limit, which all share, allows" in steps[1]
+
+
 async def test_beginning_of_an_id_names_only_what_its_user_sees(server: Engine) -> None:
     ada, bob = (of(server, User(name)) for name in ("ada", "bob"))
     task_id = await bought(ada, "A fox")
@@ -239,6 +251,9 @@ async def test_user_of_the_server_s_account_leaves_settling_to_an_administrator(
     asked = {"submission_id": ticket.submission_id, "action": "adopt", "task_id": "0" * 32}
     refused = await bob.call("resolve_submission", asked)
     assert all("Ask an administrator" in answer.text for answer in (listed, refused))
+    theirs = await of(server, User("root", is_admin=True)).call("list_tasks", {})
+    assert ("of the user bob, " in theirs.text, "of the user" in listed.text) == (True, False)
+    assert [entry["user"] for entry in (theirs.data or {})["unresolved"]] == ["bob"]
 
 
 @pytest.mark.parametrize("has_key", [True, False])

@@ -80,7 +80,8 @@ class Calls:
     def _note(self, made: Made, arguments: Mapping[str, Any] | None, took_s: float) -> None:
         tool = made.tool.name if made.tool else "-"
         self.engine.calls[tool, made.outcome] += 1
-        level = logging.WARNING if made.error else logging.INFO
+        # Who runs the server has to mend the one and to settle the other.
+        level = logging.WARNING if made.error or made.outcome == "unknown" else logging.INFO
         if not log.isEnabledFor(level):
             return
         fields: dict[str, Any] = {"who": self.engine.record.user or "-", "tool": tool, "outcome": made.outcome}

@@ -147,8 +147,7 @@ class OwnTools:
             said, line = await self._spent()
             answer |= said
             lines.append(line)
-            if reached := await self.engine.record.find_limit():
-                answer["next_step"] = _step_at(reached, self.engine.record.user)
+            answer["next_step"] = await self._next_purchase()
         if credits <= 0:
             answer["next_step"] = "Top up at https://kie.ai/billing."
         return Answer("\n".join([*lines, f"Next: {answer['next_step']}"]), answer)
@@ -157,12 +156,25 @@ class OwnTools:
         """Return what a user may spend of the server's account, which others spend from as well."""
         said, line = await self._spent()
         limit = self.engine.record.budget.credits_per_day
-        reached = await self.engine.record.find_limit()
-        step = _step_at(reached, self.engine.record.user) if reached else "Generations can be started."
+        step = await self._next_purchase()
         answer: dict[str, Any] = {**said, "next_step": step}
         if limit is not None:
             answer["credits"] = exact(max(0.0, limit - said["credits_24h"]))
         return Answer("\n".join([line, f"Next: {step}"]), answer)
+
+    async def _next_purchase(self) -> str:
+        """Return whether a generation can be started, as far as limits go, and what to do where not."""
+        record = self.engine.record
+        if reached := await record.find_limit():
+            return _step_at(reached, record.user)
+        if (room := await record.room()) is None:
+            return "Generations can be started."
+        if record.user and not record.sees_all and record.budget.beside and record.budget.beside.limits_credits:
+            # How much is left would show what others spend.
+            return (
+                "Generations can be started as far as the server's limit, which all share, allows: see estimate_cost."
+            )
+        return f"Generations can be started that cost at most {plain(room)} credits each: the limits leave no more."
 
     async def _spent(self) -> tuple[dict[str, Any], str]:
         """Return what the caller has spent in the last day, for who sees all what each user has, and both in words."""
@@ -352,6 +364,7 @@ def _unresolved(entry: SubmissionRecord, engine: Engine) -> dict[str, Any]:
         step = f"Call {entry.tool} again with the same arguments; it is not paid twice."
     return {
         "submission_id": entry.id,
+        **({"user": entry.user} if entry.user and engine.record.sees_all else {}),
         "state": entry.state,
         "tool": entry.tool,
         "model": entry.model,
@@ -369,7 +382,8 @@ def _balance_line(entry: Mapping[str, Any]) -> str:
 
 def _unresolved_line(entry: dict[str, Any]) -> str:
     words = f" of the prompt {entry['prompt']!r}" if entry["prompt"] else ""
-    what = f"{entry['tool']}{words}, {entry['age_s']} s ago"
+    whose = f" of the user {entry['user']}" if "user" in entry else ""
+    what = f"{entry['tool']}{words}{whose}, {entry['age_s']} s ago"
     return f"Unresolved: submission {entry['submission_id']}, {entry['state']}: {what}. {entry['next_step']}"
 
 

@@ -27,7 +27,7 @@ from kie_ai_mcp._flow.report import Report
 from kie_ai_mcp._flow.waiting import READS_AT_ONCE, wait_for
 from kie_ai_mcp._media.files import replacing
 from kie_ai_mcp._record.consents import CLOSED, COMMAND_LINE, Question
-from kie_ai_mcp._record.record import Record
+from kie_ai_mcp._record.record import LEAST_AGE, Record
 from kie_ai_mcp._record.stats import GROUPS
 from kie_ai_mcp._record.tables import SubmissionRecord, TaskRecord
 from kie_ai_mcp._record.tasks import Filters
@@ -76,8 +76,9 @@ def list_tasks(since: datetime | None, **filters: Any) -> None:
 def _print_list(listed: dict[str, Any], ids: Sequence[str]) -> None:
     print_table = console.terminal().print_table
     if unresolved := listed.get("unresolved"):
-        rows = [[cell(row) for cell in UNRESOLVED.values()] for row in unresolved]
-        print_table(rows, (*UNRESOLVED,), cut=("prompt", "tool"), stacked=("prompt", "tool"), title="Outcome unknown")
+        columns = [name for name in UNRESOLVED if name != "user" or any("user" in row for row in unresolved)]
+        rows = [[UNRESOLVED[name](row) for name in columns] for row in unresolved]
+        print_table(rows, columns, cut=("prompt", "tool"), stacked=("prompt", "tool"), title="Outcome unknown")
         pages = " and ".join(dict.fromkeys(row["logs_page"] for row in unresolved))
         console.echo(f"Look at {pages}, then settle each:")
         console.echo(f"  {console.PROGRAM} tasks resolve SUBMISSION --adopt TASK | --discard\n")
@@ -128,6 +129,7 @@ LISTED: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 UNRESOLVED: dict[str, Callable[[dict[str, Any]], str]] = {
     "submission": lambda row: str(row["submission_id"]),
+    "user": lambda row: row.get("user", ""),
     "state": lambda row: str(row["state"]),
     "age": lambda row: age_of(row["age_s"]),
     "prompt": prompt_in,
@@ -366,7 +368,9 @@ def again(
 
 
 @tasks.command()
-@click.option("--older-than", "before", type=console.when, required=True, help="An age such as 30d or 12h, or a date.")
+@click.option(
+    "--older-than", "before", type=console.when, required=True, help="An age of a day or more, such as 30d, or a date."
+)
 @click.option("--dry-run", is_flag=True, help="Only say how many there are.")
 @console.json_option
 def prune(before: datetime, dry_run: bool) -> None:
@@ -374,6 +378,9 @@ def prune(before: datetime, dry_run: bool) -> None:
 
     Their requests go with them. Files stay, and so do tasks that are running, and requests whose outcome is unknown.
     """
+    if before > datetime.now(UTC) - LEAST_AGE:
+        reason = "Tasks of the last 24 hours are never deleted: what they cost counts against limits."
+        raise click.BadParameter(f"{reason} Give 1d or more.", param_hint="'--older-than'")
     count = console.run_with_app(load_settings(), lambda app: app.engine.record.prune(before, dry_run=dry_run))
     time, verb = before.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"), "would be" if dry_run else "were"
     data = {"tasks": count, "before": before.isoformat(timespec="seconds"), "dry_run": dry_run}
@@ -514,7 +521,7 @@ def approve(number: int | None, yes: bool, no: bool) -> None:
     settings = load_settings()
     found = console.run_with_app(settings, look)
     if number is None:
-        blocks = [f"Question {each.question.id}\n" + "\n".join(each.facts()) for each in found]
+        blocks = ["\n".join([f"Question {each.question.id}{_of(each.question)}", *each.facts()]) for each in found]
         end = f"Answer one with: {console.PROGRAM} tasks approve ID" if found else "No question is open."
         console.show([asdict(each.question) for each in found], "\n\n".join([*blocks, end]))
         return
@@ -524,12 +531,18 @@ def approve(number: int | None, yes: bool, no: bool) -> None:
         if not console.has_person():
             raise click.UsageError("This is no terminal where a person could be asked: give --yes or --no.")
         arguments = json.dumps(dict(found[0].question.arguments), ensure_ascii=False)
-        yes = console.confirmed(f"{found[0].words()}\nArguments: {arguments}")
+        yes = console.confirmed(
+            f"{found[0].words()}\n{_of(found[0].question).strip().capitalize()}\nArguments: {arguments}"
+        )
     question = console.run_with_app(
         settings, lambda app: app.engine.record.consents.answer(number, COMMAND_LINE, is_yes=yes)
     )
     said = _said(question)
     console.show({"id": number, "answer": question.answer, "submission_id": question.submission_id, "said": said}, said)
+
+
+def _of(question: Question) -> str:
+    return f" of the user {question.user}" if question.user else ""
 
 
 def _said(question: Question) -> str:

@@ -50,6 +50,7 @@ from kie_ai_mcp._settings.settings import Settings
 from kie_ai_mcp.errors import LimitReached, StorageError
 
 PRUNED_AT_ONCE = 5_000
+LEAST_AGE = timedelta(days=1)  # of what is deleted: what was spent in the last day counts against limits
 
 log = logging.getLogger(__name__)
 
@@ -199,11 +200,7 @@ class Record:
                     ended = Ended(await self.submissions.accepted(submission_id, *made))
                 self.recovery.remember(submission_id, ending)
             except Exception as exc:
-                error = (
-                    exc
-                    if isinstance(exc, StorageError)
-                    else StorageError(f"The record failed inside ({type(exc).__name__}).")
-                )
+                error = exc if isinstance(exc, StorageError) else _failed_inside(exc)
                 if error is not exc:
                     log.exception("the end of submission %s failed inside", submission_id)
                 try:
@@ -271,6 +268,11 @@ class Record:
         return None
 
     @in_worker
+    def room(self) -> float | None:
+        """Return the credits that a request may still cost now, by every limit; None where credits are not limited."""
+        return self.budget.room(self.database)
+
+    @in_worker
     def sent_in_hour(self) -> int:
         """Return the number of paid requests of the last hour, as the hour's limit counts them."""
         return self.budget.sent_in_hour(self.database)
@@ -286,8 +288,7 @@ class Record:
         Settled requests and questions that are as old go as well. With `saved`, those stay of which a result is not
         saved. It takes many turns: paid requests wait for none but the next.
         """
-        # What was spent in the last day counts against the user's limits.
-        before = min(before, datetime.now(UTC) - timedelta(days=1))
+        before = min(before, datetime.now(UTC) - LEAST_AGE)
         old = (TaskRow.created_at < before) & TaskRow.status.in_(FINAL)
         if saved:
             old &= (TaskRow.status == "failed") | ~self.tasks.lacks_files()
@@ -328,6 +329,10 @@ class Record:
             self.database.execute(ReadRow.delete().where(ReadRow.task.in_([row["row_id"] for row in rows])))
             self.database.execute(TaskRow.delete().where(some))
         return len(rows)
+
+
+def _failed_inside(exc: Exception) -> StorageError:
+    return StorageError(f"The record failed inside ({type(exc).__name__}).")
 
 
 def _log_unrecorded(submission_id: int, ending: Ending, ended: Ended) -> None:

@@ -162,6 +162,12 @@ class Budget:
                     figures={"limit": _short(name), "used": spent, "asked": price, "allowed": per_day},
                 )
 
+    def room(self, database: Database) -> float | None:
+        """Return the credits that a request may still cost today, by every limit; None where there is none."""
+        left = None if self.credits_per_day is None else max(0.0, self.credits_per_day - self.spent_today(database))
+        lefts = left, self.credits_per_request, None if self.beside is None else self.beside.room(database)
+        return min((exact(each) for each in lefts if each is not None), default=None)
+
     def spent_today(self, database: Database) -> float:
         """Return the credits of the last 24 hours, as `spent_by_user`, of all whose requests count."""
         (row,) = database.rows(self._spent())
