@@ -16,6 +16,7 @@ import pytest
 from kie_ai_mcp._record import copying, sqlite
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
+from kie_ai_mcp._record.users import User
 from kie_ai_mcp._settings.databases import is_sealed
 from kie_ai_mcp.specs import Task
 from kie_ai_mcp_sandbox.server import Sandbox
@@ -58,6 +59,8 @@ def test_record_is_copied_to_postgresql_which_is_then_used(run: "Run", database:
     shown = run("config", "show", **there).stdout + run("doctor", "--offline", **there).stdout
     assert "postgresql:///" in shown
     assert "secret-word" not in shown
+    back = run("database", "copy", address, str(database.with_name("back.db")), **there)
+    assert "Take out KIE_AI_DATABASE_URL, which goes before KIE_AI_DB_PATH. Now set KIE_AI_DB_PATH" in back.stdout
 
 
 def test_password_of_the_environment_opens_the_databases_of_a_copy(
@@ -329,9 +332,10 @@ def test_what_is_no_backup_is_not_restored(run: "Run", database: Path, content: 
 
 
 def test_backup_is_restored_into_an_empty_postgresql_that_no_server_uses(
-    run: "Run", database: Path, postgres: Postgres
+    run: "Run", database: Path, postgres: Postgres, in_store: Callable[[Callable[[Record], Any]], Any]
 ) -> None:
     kept = database.with_name("kept.db")
+    in_store(lambda record: record.users.add(User("ada")))
     assert run("database", "backup", str(kept)).code == 0
     there: Any = {"KIE_AI_DATABASE_URL": postgres.empty(), "KIE_AI_DB_PATH": str(database.with_name("other.db"))}
     with closing(Record(database, RateLimit(20, 10.0), address=there["KIE_AI_DATABASE_URL"])) as server:
@@ -339,6 +343,7 @@ def test_backup_is_restored_into_an_empty_postgresql_that_no_server_uses(
         assert "is in use. Nothing was restored." in run("database", "restore", str(kept), **there).stderr
     answer = run("database", "restore", str(kept), **there)
     assert answer.code == 0, answer.stderr
+    assert "Users and their tokens are those of the backup" in answer.stdout
     assert ids(run, **there) == ["t-1"]
     again = run("database", "restore", str(kept), **there)
     assert (again.code, "is not empty" in again.stderr) == (1, True)

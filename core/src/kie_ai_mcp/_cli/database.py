@@ -84,9 +84,10 @@ def restore(file: Path) -> None:
         rows, aside = restored(record, file.absolute())
         place = record.database.name
     before = f" What was there before is now {aside}." if aside else ""
+    users = " Users and their tokens are those of the backup: see users list." if rows["users"] else ""
     console.show(
         {"database": place, "file": str(file), "before": aside and str(aside), "rows": rows},
-        f"Restored {place} from {file}: {_numbers(rows)}, sound.{before} Start the servers again. "
+        f"Restored {place} from {file}: {_numbers(rows)}, sound.{before}{users} Start the servers again. "
         f"What was bought after the backup is at {LOGS_PAGE} alone.",
     )
 
@@ -117,6 +118,8 @@ def copy_record(source: str, target: str) -> None:
     else:
         key = "database_url" if is_address(target) else "db_path"
         step = f"Now set {variable(key)} to it for every server, start them, and run: database check"
+        if settings.database_address and not records[1].address:
+            step = f"Take out {variable('database_url')}, which goes before {variable(key)}. {step}"
     console.show(
         {"from": ours, "to": theirs, "rows": rows, "next_step": step},
         f"Copied from {ours} to {theirs}, and compared: {_numbers(rows)}. {step}",
