@@ -96,7 +96,8 @@ async def _last_look(
         await check_named(engine, tool, arguments)
         cost = await quote(engine, tool, arguments)
         if cost.charges:
-            await engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits)
+            facts = cost.tool, cost.gateway, cost.credits, cost.max_credits
+            await engine.record.check_limits(*facts, at_most=cost.at_most)
     except KieError as exc:
         return cost, exc
     return cost, None
