@@ -137,6 +137,8 @@ SPEAKERS = {
     "edit ~/Videos/me.mp4 so that I say what is in new.wav": "lip_sync_video",
     "read this story with the voice of a woman": "generate_speech",
     "a speech in the voice of an old man": "generate_speech",
+    "speak this text": "generate_speech",
+    "say these words out loud": "generate_speech",
     "a song that a girl sings with a sad voice": "generate_music",
     "cover this song with my voice": "cover_music",
     "remove the background of ~/Pictures/talking-head.png": "remove_background",

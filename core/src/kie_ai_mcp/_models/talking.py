@@ -41,6 +41,10 @@ SOUNDING = re.compile(
     re.IGNORECASE,
 )
 SILENT = _words(r"((without|no) (any )?(sound|audio|speech|music)|silent|mute)")
+SPOKEN_TEXT = _words(
+    r"(say|speak|voice)(s|ing)? (\w+ ){0,3}"
+    r"(texts?|words|sentences?|lines?|scripts?|articles?|paragraphs?|story|aloud|loud)"
+)
 FILES = {
     "photo": re.compile(r"\S+\.(jpe?g|png|webp|gif|heic|bmp|tiff?)\b", re.IGNORECASE),
     "clip": re.compile(r"\S+\.(mp4|mov|mkv|webm|avi)\b", re.IGNORECASE),
@@ -49,10 +53,15 @@ FILES = {
 
 
 def plain_words(text: str) -> str:
-    """Return words with each file's kind in place of its name, and without the sound that a clip is not to have."""
+    """Return words with each file's kind in place of its name, and without the sound that a clip is not to have.
+
+    Where nobody is seen, to speak a text is to read it aloud.
+    """
     for word, name in FILES.items():
         text = name.sub(f"this {word}", text)
-    return SILENT.sub(" ", text) if CLIP.search(text) else text
+    if not CLIP.search(text):
+        return text if PICTURE.search(text) else SPOKEN_TEXT.sub("read aloud", text)
+    return SILENT.sub(" ", text)
 
 
 def speaker_in(text: str) -> str:
