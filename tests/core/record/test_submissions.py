@@ -24,7 +24,7 @@ from kie_ai_mcp._record.record import Record
 from kie_ai_mcp._record.slots import RateLimit
 from kie_ai_mcp._record.submissions import NewSubmission, Ticket
 from kie_ai_mcp._record.tables import NEVER_SENT, Ending, SubmissionRecord, TaskRecord
-from kie_ai_mcp._record.tasks import Filters
+from kie_ai_mcp._record.tasks import Filters, has_news
 from kie_ai_mcp._record.users import User
 from kie_ai_mcp.errors import InvalidArgument, StorageError
 from kie_ai_mcp.specs import Status
@@ -759,6 +759,23 @@ async def test_result_addresses_of_a_finished_task_may_be_renewed_but_not_lost(m
 
     for urls, kept in (((A,), (A,)), ((B,), (B,)), ((), (B,))):
         assert (await record.tasks.record_outcome("t-1", Outcome("completed", urls))).result_urls == kept
+
+
+async def test_result_that_is_no_longer_named_beside_another_is_kept(make_record: MakeRecord) -> None:
+    record = make_record()
+    await record.tasks.adopt(task("t-1"))
+    running = await record.tasks.record_outcome("t-1", Outcome("processing", (A, B)))
+    assert running.result_urls == (A, B)
+    preview = await record.tasks.record_outcome("t-1", Outcome("completed", (B,)))
+    assert preview.result_urls == (B,), "what a running task names may be previews"
+
+    whole = await record.tasks.record_outcome("t-1", Outcome("completed", (A, B), labels=("front", "back")))
+    fewer = Outcome("completed", (B,), labels=("back",))
+    assert not has_news(fewer, whole)
+    kept = await record.tasks.record_outcome("t-1", fewer)
+    assert (kept.result_urls, kept.labels) == ((A, B), ("front", "back"))
+    renewed = await record.tasks.record_outcome("t-1", Outcome("completed", (f"{A}?signed",)))
+    assert (renewed.result_urls, renewed.labels) == ((A, B, f"{A}?signed"), ("front", "back", ""))
 
 
 async def test_time_of_the_end_stays_what_it_was_when_the_task_is_read_again(make_record: MakeRecord) -> None:

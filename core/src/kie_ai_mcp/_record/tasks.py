@@ -1,7 +1,7 @@
 """Tasks on record: where each came from, how it stands and where its results are."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from itertools import islice
@@ -34,6 +34,7 @@ _OF_REQUEST = SubmissionRow.estimated_credits, SubmissionRow.arguments, Submissi
 _WITH_REQUEST = WholeRows(TaskRow, *_OF_REQUEST).join(
     SubmissionRow, peewee.JOIN.LEFT_OUTER, on=SubmissionRow.id == TaskRow.submission_id
 )
+_KNOWN = TaskRow.status, TaskRow.result_urls, TaskRow.labels  # what results are not to be lost of
 
 SHORTEST_START = 4  # the fewest characters that stand for a task's id
 SEARCHED = 20_000  # how many tasks one search by words looks at: paid requests wait for it meanwhile
@@ -354,6 +355,8 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
     A final status stays, but results win over a failure, and the reason of the failure is kept with them.
     """
     now = datetime.now(UTC)
+    for row in database.rows(TaskRow.select(*_KNOWN).where(TaskRow.row_id == row_id)):
+        outcome = _beside_known(outcome, **row)
     values, reason = _columns_of(outcome)
     values |= {"updated_at": now} | ({"result_url": outcome.urls[0]} if outcome.urls else {})
     ours = TaskRow.row_id == row_id
@@ -376,7 +379,16 @@ def write_outcome(database: Database, row_id: int, outcome: Outcome) -> None:
 
 def has_news(outcome: Outcome, record: TaskRecord) -> bool:
     """Return whether an outcome says anything of a task that is not on record."""
+    outcome = _beside_known(outcome, **{column.name: getattr(record, column.name) for column in _KNOWN})
     return any(getattr(record, name) != value for name, value in _columns_of(outcome)[0].items())
+
+
+def _beside_known(outcome: Outcome, status: str, result_urls: Sequence[str], labels: Sequence[str]) -> Outcome:
+    """Return an outcome with the results on record of a completed task, where it names fewer: none is lost."""
+    if status != "completed" or not 0 < len(outcome.urls) < len(result_urls):
+        return outcome
+    more = [url for url in outcome.urls if url not in result_urls]
+    return replace(outcome, urls=(*result_urls, *more), labels=(*labels, *("" for _ in more if labels)))
 
 
 def _columns_of(outcome: Outcome) -> tuple[dict[str, Any], dict[str, Any]]:
