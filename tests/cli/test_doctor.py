@@ -372,7 +372,7 @@ def test_status_route_that_does_not_answer_is_named_with_its_provider(run: "Run"
     ended = run("doctor", "--json", sandbox=sandbox, KIE_AI_ENABLED_PROVIDERS="nano-banana,veo3")
     found = findings(ended)["status routes"]
     assert (ended.code, found["state"]) == (1, "fail")
-    assert "1 of 2 do not answer: veo/record-info" in found["found"]
+    assert "1 of 2 do not answer: Kie.ai gave no readable answer at veo/record-info" in found["found"]
     assert "veo3" in found["cure"]
 
 
