@@ -58,7 +58,7 @@ class People:
 @pytest.fixture(scope="module")
 def people(site_in: SiteIn, run_in: RunIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     folder = tmp_path_factory.mktemp("people")
-    settings = {"KIE_AI_OUTPUT_DIR": str(folder / "out"), "KIE_AI_RATE_LIMIT": "1000", "KIE_AI_TIMEOUT": "1000"}
+    settings = {"KIE_AI_OUTPUT_DIR": str(folder / "out"), "KIE_AI_RATE_LIMIT": "1000"}
     settings["KIE_AI_ENABLED_PROVIDERS"] = "nano-banana,veo3,market"
     with Sandbox(speed=10_000) as sandbox, site_in(folder, sandbox=sandbox, **settings) as site, ExitStack() as clients:
         made = People(site, sandbox, folder, run_in, {}, clients)

@@ -181,6 +181,7 @@ def test_every_field_that_is_stored_has_a_column_of_its_name() -> None:
     assert names(SubmissionRecord) <= set(SubmissionRow._meta.fields)
     assert names(NewSubmission) - set(SubmissionRow._meta.fields) == {
         "idempotency_key",
+        "at_most",
         "max_credits",
         "once",
         "earlier_hash",
