@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from kie_ai_mcp._record.consents import Question
 from kie_ai_mcp._record.record import Record
 from kie_ai_mcp_sandbox.server import Sandbox
+from tests.terminals import read, terminal
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
@@ -26,6 +28,20 @@ def test_questions_of_users_say_whose_they_are(run: "Run", in_store: Callable[[C
     question = Question("i", "kie", "a", "generate_x", None, {"prompt": "a fox"}, 2.5, user="bert")
     in_store(lambda record: record.consents.ask(question))
     assert "Question 1 of the user bert\nTool: generate_x" in run("tasks", "approve", sandbox=None, **ASKS).stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize(("user", "said"), [("Bert", "User: Bert\n"), ("", "")])
+def test_who_answers_at_the_terminal_sees_whose_question_it_is(
+    user: str, said: str, environment: "Environment", tmp_path: Path, in_store: Callable[[Callable[[Record], Any]], Any]
+) -> None:
+    question = Question("i", "kie", "a", "generate_x", None, {"prompt": "a fox"}, 2.5, user=user)
+    in_store(lambda record: record.consents.ask(question))
+    command = [sys.executable, "-m", "kie_ai_mcp", "tasks", "approve", "1"]
+    with terminal(command, environment(tmp_path, None, **ASKS), tmp_path, 120) as (_, ours):
+        shown = read(ours, "Arguments: ").replace("\r", "")
+        os.write(ours, b"n\n")
+    assert re.search(f"asks a person\n{said}Arguments: ", shown), shown
 
 
 def test_call_without_a_terminal_is_refused_and_made_after_approval(run: "Run", sandbox: Sandbox) -> None:

@@ -16,7 +16,7 @@ from kie_ai_mcp._app.tools import Answer, Call, Tool, tool_of_method
 from kie_ai_mcp._flow.consent import LIMIT
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.models import find, fitting
-from kie_ai_mcp._flow.pricing import Quote, quote
+from kie_ai_mcp._flow.pricing import Quote, check_limits, quote
 from kie_ai_mcp._flow.refusal import completed
 from kie_ai_mcp._flow.report import LIST, NUMBER, OUTPUT_SCHEMA, TEXT, cure_of, object_schema
 from kie_ai_mcp._flow.status import credits_left
@@ -231,8 +231,7 @@ class ModelTools:
             if left < math.inf and self.engine.adopts:  # what the server's own account holds is no user's to know
                 answer["balance"] = _number(left)
             try:
-                facts = cost.tool, cost.gateway, cost.credits, cost.max_credits
-                await self.engine.record.check_limits(*facts, at_most=cost.at_most)
+                await check_limits(self.engine, cost)
             except LimitReached as exc:
                 cure = cost.standing.step(exc.next_step) if exc.is_unpriced else exc.next_step
                 step = " ".join(filter(None, ["It would be refused:", cost.standing.words, exc.message, cure]))

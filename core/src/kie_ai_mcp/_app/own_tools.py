@@ -171,9 +171,8 @@ class OwnTools:
             return "Generations can be started."
         if record.user and not record.sees_all and record.budget.beside and record.budget.beside.limits_credits:
             # How much is left would show what others spend.
-            return (
-                "Generations can be started as far as the server's limit, which all share, allows: see estimate_cost."
-            )
+            so_far = "as far as the server's limit, which all share, allows"
+            return f"Generations can be started {so_far}: see estimate_cost."
         return f"Generations can be started that cost at most {plain(room)} credits each: the limits leave no more."
 
     async def _spent(self) -> tuple[dict[str, Any], str]:

@@ -521,7 +521,7 @@ def approve(number: int | None, yes: bool, no: bool) -> None:
     settings = load_settings()
     found = console.run_with_app(settings, look)
     if number is None:
-        blocks = ["\n".join([f"Question {each.question.id}{_of(each.question)}", *each.facts()]) for each in found]
+        blocks = ["\n".join([f"Question {each.question.id}{_of(each.question.user)}", *each.facts()]) for each in found]
         end = f"Answer one with: {console.PROGRAM} tasks approve ID" if found else "No question is open."
         console.show([asdict(each.question) for each in found], "\n\n".join([*blocks, end]))
         return
@@ -531,9 +531,9 @@ def approve(number: int | None, yes: bool, no: bool) -> None:
         if not console.has_person():
             raise click.UsageError("This is no terminal where a person could be asked: give --yes or --no.")
         arguments = json.dumps(dict(found[0].question.arguments), ensure_ascii=False)
-        yes = console.confirmed(
-            f"{found[0].words()}\n{_of(found[0].question).strip().capitalize()}\nArguments: {arguments}"
-        )
+        user = found[0].question.user
+        lines = [found[0].words(), *([f"User: {user}"] if user else []), f"Arguments: {arguments}"]
+        yes = console.confirmed("\n".join(lines))
     question = console.run_with_app(
         settings, lambda app: app.engine.record.consents.answer(number, COMMAND_LINE, is_yes=yes)
     )
@@ -541,8 +541,8 @@ def approve(number: int | None, yes: bool, no: bool) -> None:
     console.show({"id": number, "answer": question.answer, "submission_id": question.submission_id, "said": said}, said)
 
 
-def _of(question: Question) -> str:
-    return f" of the user {question.user}" if question.user else ""
+def _of(user: str) -> str:
+    return f" of the user {user}" if user else ""
 
 
 def _said(question: Question) -> str:

@@ -208,6 +208,11 @@ async def with_formats(
     return replace(submission, notes=(*submission.notes, *await anyio.to_thread.run_sync(work)))
 
 
+async def check_limits(engine: Engine, cost: Quote) -> None:
+    """Raise LimitReached where a call of this price would not be sent now."""
+    await engine.record.check_limits(cost.tool, cost.gateway, cost.credits, cost.max_credits, at_most=cost.at_most)
+
+
 def _measured(path: str, sent: Mapping[str, Any], files: Mapping[str, LocalFile]) -> dict[str, tuple[str, Measures]]:
     found = ((place, holder[key]) for place, holder, key in texts_at(path, sent))
     return {place: (text, files[text].measures) for place, text in found if text in files}

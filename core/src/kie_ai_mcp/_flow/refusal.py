@@ -9,7 +9,7 @@ from typing import Any
 
 from kie_ai_mcp._flow.engine import Engine
 from kie_ai_mcp._flow.ownership import check_named
-from kie_ai_mcp._flow.pricing import Quote, has_models, quote, with_price
+from kie_ai_mcp._flow.pricing import Quote, check_limits, has_models, quote, with_price
 from kie_ai_mcp._flow.report import CORRECT, COSTS, words_of
 from kie_ai_mcp._flow.report import LEFT_OUT as GIVEN_UP
 from kie_ai_mcp._models.checking import is_plain
@@ -96,8 +96,7 @@ async def _last_look(
         await check_named(engine, tool, arguments)
         cost = await quote(engine, tool, arguments)
         if cost.charges:
-            facts = cost.tool, cost.gateway, cost.credits, cost.max_credits
-            await engine.record.check_limits(*facts, at_most=cost.at_most)
+            await check_limits(engine, cost)
     except KieError as exc:
         return cost, exc
     return cost, None

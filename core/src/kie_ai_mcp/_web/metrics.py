@@ -74,9 +74,8 @@ class Metrics:
 
         yield counted("kie_ai_tool_calls", "Calls of tools, by what became of them.", ("tool", "outcome"), engine.calls)
         words = "Paid requests, by how they ended."
-        zeros = dict.fromkeys(
-            ("accepted", "cancelled", "refused", "unknown"), 0.0
-        )  # else the first one would be no increase
+        # Else the first one would be no increase.
+        zeros = dict.fromkeys(("accepted", "cancelled", "refused", "unknown"), 0.0)
         yield counted("kie_ai_paid_requests", words, ("outcome",), zeros | engine.record.made)
         words = "Kie.ai credits that were booked for requests that were accepted or may have been."
         yield counted("kie_ai_credits", words, ("outcome",), {"accepted": 0.0, "unknown": 0.0} | engine.record.spent)
